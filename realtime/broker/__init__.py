@@ -1,0 +1,1 @@
+"""The bus between publishers and deliveries: one interface, several implementations."""

@@ -1,0 +1,227 @@
+"""Values that travel between the wire, the domain and the broker. All are immutable."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+#: The channel of publications that are not for exactly one room. No room id can look like it.
+EVERYONE: Final = "*"
+
+
+def user_room(user: str) -> str:
+    """The room that holds the connections of one user; joined for them, closed to others."""
+    return f"user:{user}"
+
+
+def role_room(role: str) -> str:
+    """The room that holds the connections of one role; joined for them, closed to others."""
+    return f"role:{role}"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in one channel's log: offsets count 1, 2, 3… with no gap while the epoch stays."""
+
+    offset: int
+    epoch: str
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """A place in the broker's one count over all channels. Its text is ``epoch.generation:number``."""
+
+    epoch: str
+    generation: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.generation}:{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Sequence | None:
+        """Read the text form; None for whatever else a client may send."""
+        line, colon, number = text.rpartition(":")
+        epoch, dot, generation = line.partition(".")
+        if not (colon and dot and epoch.isalnum() and len(text) <= 96):
+            return None
+        if not (generation.isdecimal() and number.isdecimal() and text.isascii()):
+            return None
+        return cls(epoch, int(generation), int(number))
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """Who gets a publication: everyone, or the union of users and rooms; minus the exceptions."""
+
+    everyone: bool = False
+    users: frozenset[str] = frozenset()
+    rooms: frozenset[str] = frozenset()
+    except_users: frozenset[str] = frozenset()
+    except_connections: frozenset[str] = frozenset()
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The rooms that stand for this audience, those of its users among them."""
+        return self.rooms | {user_room(user) for user in self.users}
+
+    @property
+    def channel(self) -> str:
+        """One target travels on its own channel, all else on the channel of everyone."""
+        if not self.everyone and len(self.users) + len(self.rooms) == 1:
+            return next(iter(self.targets))
+        return EVERYONE
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """One event on its way to many connections, built once.
+
+    :ivar event: the name that clients see, such as ``booking:confirmed``.
+    :ivar data: the payload, a raw JSON object; nobody decodes it between ingress and socket.
+    :ivar id: unique; the same for every receiver and every repetition.
+    :ivar time: milliseconds since the epoch, at ingress.
+    :ivar logged: whether it is kept for recovery (and so has a position).
+    :ivar history: whether it is shown by ``room:history``.
+    :ivar binary: whether ``data`` holds ``{"$binary": base64}`` objects that were binary.
+    :ivar splice: fields among ``id``, ``timestamp``, ``offset`` that `payload` adds to ``data``.
+    :ivar position: its place in its channel, given by the broker when it is logged.
+    :ivar sequence: its place among all channels, given by the broker when it is logged.
+    """
+
+    event: str
+    data: bytes
+    audience: Audience
+    id: str
+    time: int
+    logged: bool = True
+    history: bool = False
+    binary: bool = False
+    splice: tuple[str, ...] = ()
+    position: Position | None = None
+    sequence: Sequence | None = None
+
+    @property
+    def channel(self) -> str:
+        """The channel whose log it enters."""
+        return self.audience.channel
+
+    def payload(self) -> bytes:
+        """``data`` with the spliced fields: what a client receives."""
+        if not self.splice:
+            return self.data
+        fields = []
+        for name in self.splice:
+            if name == "id":
+                fields.append(b'"id":"%b"' % self.id.encode())
+            elif name == "timestamp":
+                fields.append(b'"timestamp":%d' % self.time)
+            elif self.position is not None:
+                fields.append(b'"offset":%d' % self.position.offset)
+        comma = b"" if self.data == b"{}" else b","
+        return self.data[:-1] + comma + b",".join(fields) + b"}"
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What the broker says of a publication it took.
+
+    :ivar repeated: it was taken before under the same idempotency key; these are that one's values.
+    """
+
+    id: str
+    time: int
+    position: Position | None
+    sequence: Sequence | None
+    repeated: bool = False
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """What is known of a client from the request that opened its transport.
+
+    :ivar address: the peer's address, as text.
+    :ivar token: a token from the Authorization header, or from the query where that is enabled.
+    """
+
+    address: str
+    origin: str | None = None
+    token: str | None = None
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Command: the client opens its session, perhaps taking up an earlier one.
+
+    :ivar session: the secret id of an earlier session (Socket.IO's pid).
+    :ivar offset: the text of the last `Sequence` the client has seen of that session.
+    """
+
+    token: str | None = None
+    session: str | None = None
+    offset: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Command: the client sends an event.
+
+    :ivar data: its payload, one raw JSON value; ``{}`` where the client sent none.
+    :ivar ack: what the client wants its acknowledgement to carry; None if it wants none.
+    :ivar binary: whether ``data`` holds ``{"$binary": base64}`` objects that were binary.
+    """
+
+    name: str
+    data: bytes
+    ack: int | None = None
+    binary: bool = False
+
+
+class Disconnect(msgspec.Struct, frozen=True):
+    """Command: the client ends its session for good."""
+
+
+Command = Connect | Event | Disconnect
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a connection is.
+
+    :ivar user: the subject.
+    :ivar grants: room ids, or patterns ending in ``*``, that the token opens.
+    :ivar expires: seconds since the epoch.
+    """
+
+    user: str
+    roles: frozenset[str]
+    grants: tuple[str, ...]
+    expires: float
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Which incarnation of which connection holds an entry.
+
+    Every change to a session's state compares it, so that a late close, a timer or a sweep can't
+    remove what a restored connection has taken over.
+    """
+
+    user: str
+    connection: str
+    generation: int
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """A session's place in one room: the sequence at which it joined, and the log it joined.
+
+    :ivar joined: whether the client or its token asked for the room (not ``user:``, ``role:``).
+    """
+
+    sequence: int
+    epoch: str
+    joined: bool
+
+
+class SessionRecord(msgspec.Struct, frozen=True):
+    """What a node needs to take up a session again.
+
+    :ivar session: its secret id.
+    :ivar last_seen: seconds (wall clock) at which the client was surely there; 0 while connected.
+    """
+
+    session: str
+    owner: Owner
+    rooms: dict[str, Membership]
+    last_seen: float = 0.0

@@ -1,0 +1,1 @@
+"""Client protocols: frames to messages and back. No Twisted, no clock, no socket."""

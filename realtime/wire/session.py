@@ -1,0 +1,93 @@
+"""ISession: one client protocol, frames to commands and publications to frames; and `Frame`."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from zope.interface import Attribute, Interface
+
+from ..errors import RealtimeError
+from ..messages import Command, Publication, Sequence
+
+TEXT = 1
+BINARY = 2
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """One whole unmasked WebSocket frame, as a server sends it (RFC 6455 section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + payload
+    if size < 65536:
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
+
+
+class Frame:
+    """One encoded message, shared by all receivers of one encoding.
+
+    :ivar text: the text part, UTF-8.
+    :ivar attachments: binary parts that follow it.
+    """
+
+    __slots__ = ("_polling", "_websocket", "attachments", "text")
+
+    def __init__(self, text: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        self.text = text
+        self.attachments = attachments
+        self._websocket: bytes | None = None
+        self._polling: bytes | None = None
+
+    @property
+    def websocket(self) -> bytes:
+        """The bytes for a WebSocket, framed; made once."""
+        made = self._websocket
+        if made is None:
+            made = websocket_frame(TEXT, self.text) if self.text else b""
+            for attachment in self.attachments:
+                made += websocket_frame(BINARY, attachment)
+            self._websocket = made
+        return made
+
+    @property
+    def polling(self) -> bytes:
+        """The bytes inside an Engine.IO polling payload; made once."""
+        made = self._polling
+        if made is None:
+            parts = [self.text] if self.text else []
+            parts += [b"b" + b64encode(attachment) for attachment in self.attachments]
+            made = self._polling = b"\x1e".join(parts)
+        return made
+
+
+class ISession(Interface):
+    """The protocol side of one connection. Pure: no clock, no socket."""
+
+    encoding = Attribute("Hashable. Sessions with equal `encoding` share the frames of `encode`.")
+
+    def receive(frame: str | bytes) -> list[Command]:
+        """Take one frame (text or binary) and say what it asks for, in order.
+
+        :raises ProtocolError: the frame can't be understood; the connection must be closed.
+        """
+
+    def connected(connection: str, session: str) -> Frame:
+        """Tell the client that it is connected, its public id and its session's secret id."""
+
+    def refused(error: RealtimeError) -> Frame:
+        """Tell the client that it is not let in, so that it does not come back by itself."""
+
+    def disconnected() -> Frame:
+        """Tell the client that its session has ended, so that it does not come back by itself."""
+
+    def encode(publication: Publication) -> Frame:
+        """A publication, with its place in the sequence where it has one."""
+
+    def event(name: str, data: bytes, sequence: Sequence | None) -> Frame:
+        """An event for this client alone; `data` is a raw JSON object.
+
+        A sequence moves the place from which the client later recovers.
+        """
+
+    def reply(ack: int, data: bytes, binary: bool) -> Frame:
+        """The acknowledgement `ack` of an event of the client; `data` is a raw JSON object."""
