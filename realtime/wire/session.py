@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+import msgspec
 from zope.interface import Attribute, Interface
 
 from ..errors import RealtimeError
@@ -60,13 +61,21 @@ class Frame:
         return made
 
 
+class Send(msgspec.Struct, frozen=True):
+    """What `ISession.receive` answers by itself: write the frame, then take the next command."""
+
+    frame: Frame
+
+
 class ISession(Interface):
     """The protocol side of one connection. Pure: no clock, no socket."""
 
     encoding = Attribute("Hashable. Sessions with equal `encoding` share the frames of `encode`.")
 
-    def receive(frame: str | bytes) -> list[Command]:
+    def receive(frame: str | bytes) -> list[Command | Send]:
         """Take one frame (text or binary) and say what it asks for, in order.
+
+        Among the commands may be answers of the protocol itself, to be written in their place.
 
         :raises ProtocolError: the frame can't be understood; the connection must be closed.
         """
