@@ -1,0 +1,367 @@
+"""Settings: one table of all that can be set, read from the environment and the command line.
+
+The table is the class `Settings`. An attribute is the variable's name in lower case; the option of
+``twistd realtime`` is the same name with dashes. A variable set to nothing counts as not set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import state
+from .kinds import (
+    ADDRESS,
+    BOOLEAN,
+    BYTES,
+    COUNT,
+    KEY,
+    ORIGIN,
+    PATH,
+    PORT,
+    TEXT,
+    YEAR,
+    Kind,
+    choice,
+    integer,
+    matching,
+    milliseconds,
+    secret,
+    several,
+)
+
+
+class ConfigError(Exception):
+    """The settings can't be used, by themselves or on this machine.
+
+    :ivar faults: all that is wrong, one line each: variable, value (secrets masked), what is accepted.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting besides its name.
+
+    :ivar default: as text, ready for `Kind.parse`; nothing where there is none.
+    :ivar production: the default in production, where it differs.
+    """
+
+    kind: Kind
+    default: str
+    help: str
+    production: str
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return self.kind.name == "secret"
+
+    def shown(self, value: Any) -> str:
+        """The value as text, masked if it is a secret."""
+        return mask(value) if self.secret else self.kind.show(value)
+
+    def parse(self, text: str) -> Any:
+        """The value of a text; raises `ValueError`."""
+        return self.kind.parse(text) if text else self.kind.empty
+
+
+def mask(value: str) -> str:
+    """What may be shown of a secret: that it is set."""
+    return f"*** ({len(value.encode(errors='replace'))} bytes)" if value else ""
+
+
+def _set(kind: Kind, default: object, help: str, production: object = None) -> Any:
+    text = str(default)
+    setting = Setting(kind, text, help, text if production is None else str(production))
+    return dataclasses.field(
+        default=setting.parse(text), repr=not setting.secret, metadata={"setting": setting}
+    )
+
+
+_SERVICE: Final = matching(
+    "(?!(event|room|user|role)$)[a-z][a-z0-9_-]{0,63}", "name", "a service's name in lower case"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The value of every setting.
+
+    Variables are in milliseconds; the attributes hold **seconds**, as float, also
+    `rate_limit_window_ms`. Lists are tuples. What is not set and has no default is empty text.
+    Without arguments it holds the defaults of development: no secrets, and no origins yet.
+    """
+
+    port: int = _set(PORT, 3003, "Port for clients; 0 for any that is free.")
+    bind_address: str = _set(ADDRESS, "127.0.0.1", "Address on which clients are served.", "0.0.0.0")
+    api_port: int = _set(PORT, 8081, "Port of the HTTP API for other services.")
+    health_check_port: int = _set(PORT, 8080, "Port of /health, /health/live and /health/ready.")
+    metrics_port: int = _set(PORT, 9090, "Port of /metrics.")
+    api_bind_address: str = _set(ADDRESS, "127.0.0.1", "Address of the HTTP API, health and metrics.")
+    realtime_env: str = _set(
+        choice("development", "production"),
+        "development",
+        "Development makes its own secrets and serves this machine only; production needs them set."
+        " NODE_ENV is read where this is not set.",
+    )
+    realtime_state: str = _set(
+        TEXT, "./.realtime", "File in which development mode keeps the secrets that it made."
+    )
+
+    redis_url: str = _set(
+        secret(1), "", "Redis server. This version runs on the embedded broker only: leave it unset."
+    )
+    redis_password: str = _set(secret(1), "", "Password of the Redis server.")
+    redis_database: int = _set(integer(0, 15), 3, "The number in the names of Redis keys and channels.")
+
+    ws_path: str = _set(PATH, "/socket.io", "Path under which socket.io-client connects.")
+    ws_allowed_origins: tuple[str, ...] = _set(
+        several(ORIGIN),
+        "",
+        "Origins whose pages may connect, such as https://*.example.com. Development without any"
+        " allows the pages of this machine.",
+    )
+    ws_cors_origin: tuple[str, ...] = _set(
+        several(ORIGIN), "", "More origins, added to WS_ALLOWED_ORIGINS."
+    )
+    ws_query_token: bool = _set(
+        BOOLEAN, False, "Accept a token in the query string, where proxies and browsers may keep it."
+    )
+    ws_max_connections: int = _set(COUNT, 10000, "Connections of this node.")
+    ws_connection_timeout: float = _set(
+        milliseconds(1), 30000, "Time for a new connection to log in; then it is closed."
+    )
+    ws_handshake_timeout: float = _set(milliseconds(1), 5000, "Time for a request's head to arrive whole.")
+    ws_message_timeout: float = _set(
+        milliseconds(1), 10000, "Time for a message or a request's body, once begun, to arrive whole."
+    )
+    ws_ping_interval: float = _set(milliseconds(1), 25000, "Time between two pings to a client.")
+    ws_ping_timeout: float = _set(milliseconds(1), 60000, "Time for the client to answer a ping.")
+    ws_max_message_bytes: int = _set(BYTES, 1000000, "Size of a client's message.")
+    ws_max_queue_bytes: int = _set(
+        BYTES, 1048576, "Bytes that may wait for a slow client; past it the connection is closed."
+    )
+    ws_max_pending_events: int = _set(
+        COUNT, 64, "Events of one connection that may wait for their turn; past it no more are read."
+    )
+    ws_compression_threshold: int = _set(
+        integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
+    )
+
+    jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256).")
+    jwt_refresh_secret: str = _set(secret(32), "", "Secret that signs refresh tokens (HS256).")
+    jwt_audience: str = _set(TEXT, "", "What a token's aud must hold; not checked while unset.")
+    jwt_issuer: str = _set(TEXT, "", "What a token's iss must be; not checked while unset.")
+    token_refresh_threshold: float = _set(
+        milliseconds(0), 300000, "How long before its token ends a client gets auth:token_expiring."
+    )
+    token_expiry_grace: float = _set(
+        milliseconds(0), 5000, "How long after its token ended a connection is closed."
+    )
+
+    rate_limit_window_ms: float = _set(milliseconds(1), 60000, "Time over which messages are counted.")
+    rate_limit_max_messages: int = _set(COUNT, 100, "Messages of one user or connection in that time.")
+    rate_limit_max_connections: int = _set(COUNT, 5, "Connections of one user.")
+    max_rooms_per_connection: int = _set(COUNT, 100, "Rooms that one connection may have joined.")
+    max_room_members: int = _set(COUNT, 1000, "Users in one room.")
+    max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
+
+    room_message_history: int = _set(
+        integer(0, 100000, "count"), 100, "Messages of a room that its history shows."
+    )
+    room_history_ttl: float = _set(
+        milliseconds(1, YEAR), 86400000, "How long a room's history is kept after its last message."
+    )
+    room_typing_timeout: float = _set(milliseconds(1), 3000, "When typing ends by itself.")
+    presence_timeout: float = _set(
+        milliseconds(1), 300000, "Time without an event until a connection is idle."
+    )
+    presence_interval: float = _set(milliseconds(1), 60000, "Time between two checks for idle connections.")
+    presence_cleanup_interval: float = _set(
+        milliseconds(1), 300000, "Time between two sweeps of what presence no longer needs."
+    )
+    presence_grace: float = _set(
+        milliseconds(0), 5000, "How long a user whose transport was lost is not yet offline."
+    )
+    recovery_window: float = _set(
+        milliseconds(1),
+        120000,
+        "How long after a cut a client gets all it missed; also for idempotency keys.",
+    )
+    recovery_max_messages: int = _set(COUNT, 5000, "Publications that one channel's log keeps.")
+    recovery_max_bytes: int = _set(BYTES, 8388608, "Bytes that one recovery may replay.")
+
+    api_key: str = _set(KEY, "", "Key of the HTTP API: Authorization: Bearer KEY.")
+    ingest_services: tuple[str, ...] = _set(
+        several(_SERVICE),
+        "",
+        "Further services whose channels are accepted, beside booking, payment and so on.",
+    )
+    drain_timeout: float = _set(milliseconds(0), 10000, "Time for connections to be closed at the end.")
+
+    @property
+    def production(self) -> bool:
+        """Whether this is production, not development."""
+        return self.realtime_env == "production"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """All origins whose pages may connect: lower case, ``:*`` for any port, also none."""
+        return tuple(dict.fromkeys(self.ws_allowed_origins + self.ws_cors_origin))
+
+
+#: The table by variable.
+SETTINGS: Final[Mapping[str, Setting]] = {
+    field.name.upper(): field.metadata["setting"] for field in dataclasses.fields(Settings)
+}
+
+_LOOPBACK: Final = tuple(
+    f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
+)
+_PREFIXES: Final = (
+    *("API_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_", "RATE_LIMIT_"),
+    *("REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "WS_"),
+)
+#: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
+_SHARED: Final = ("API_", "MAX_", "ROOM_", "TOKEN_")
+#: What Kubernetes sets in every container for every service of the namespace.
+_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
+
+
+def option(name: str) -> str:
+    """The command line's name of a variable: ``ws-path`` for ``WS_PATH``."""
+    return name.lower().replace("_", "-")
+
+
+def load(
+    environ: Mapping[str, str], options: Mapping[str, str | None] | None = None, *, make_state: bool = True
+) -> Settings:
+    """Read all settings; in development also the state file, for the secrets that are not set.
+
+    :param options: texts by option name (``ws-path``); one that is not None wins over the variable.
+    :param make_state: whether to make a state file that is missing; else its secrets stay empty.
+    :raises ConfigError: with everything that is wrong.
+    """
+    given = dict(_given(environ, options or {}))
+    values, faults = _parsed(given)
+    production = values.get("REALTIME_ENV") == "production"
+    faults += _conflicts(values, given)
+    if production:
+        faults += _missing(values)
+    else:
+        if not values.get("WS_ALLOWED_ORIGINS") and not values.get("WS_CORS_ORIGIN"):
+            values["WS_ALLOWED_ORIGINS"] = _LOOPBACK
+        faults += _add_state(values, make_state and not faults)
+    if faults:
+        raise ConfigError(*faults)
+    return Settings(**{name.lower(): value for name, value in values.items()})
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each variable that looks like a setting and is none. Values are not shown."""
+    warnings = []
+    for name in sorted(environ):
+        if name in SETTINGS or not name.startswith(_PREFIXES) or _KUBERNETES.search(name):
+            continue
+        shared = name.startswith(_SHARED)
+        near = difflib.get_close_matches(name, SETTINGS, 1, 0.8 if shared else 0.6)
+        if near:
+            warnings.append(f"{name} is not a setting; did you mean {near[0]}?")
+        elif not shared:
+            warnings.append(f"{name} is not a setting; `realtime settings` lists all")
+    return warnings
+
+
+def _given(
+    environ: Mapping[str, str], options: Mapping[str, str | None]
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Per variable that is set: how to call it in a message, and its text."""
+    for name, setting in SETTINGS.items():
+        label, text = f"--{option(name)}", options.get(option(name))
+        if text is None:
+            label, text = name, environ.get(name)
+            if not text and name == "REALTIME_ENV":
+                label, text = "NODE_ENV", environ.get("NODE_ENV")
+        if text and not setting.secret:
+            text = text.strip()
+        if text:
+            yield name, (label, text)
+
+
+def _parsed(given: Mapping[str, tuple[str, str]]) -> tuple[dict[str, Any], list[str]]:
+    """The values of all settings that could be read, and a fault for each of the others."""
+    values: dict[str, Any] = {}
+    faults = []
+    for name, setting in SETTINGS.items():
+        if name in given:
+            try:
+                given[name][1].encode()
+                values[name] = setting.parse(given[name][1])
+            except ValueError:
+                faults.append(_fault(name, given, f"accepted is {setting.kind.accepted}"))
+    production = values.get("REALTIME_ENV") == "production"
+    for name, setting in SETTINGS.items():
+        if name not in given:
+            values[name] = setting.parse(setting.production if production else setting.default)
+    return values, faults
+
+
+def _fault(name: str, given: Mapping[str, tuple[str, str]], why: str) -> str:
+    label, text = given[name]
+    shown = mask(text) if SETTINGS[name].secret else ascii(text[:100])
+    return f"{label}={shown}: {why}"
+
+
+def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Faults of settings that are right by themselves and wrong together, or in this version."""
+    if "REDIS_URL" in given:
+        yield _fault(
+            "REDIS_URL", given, "this version runs on the embedded broker only; accepted is no value"
+        )
+    elif "REDIS_PASSWORD" in given:
+        yield _fault("REDIS_PASSWORD", given, "it is of no use without REDIS_URL; accepted is no value")
+    ports = [("PORT", "BIND_ADDRESS")]
+    ports += [(name, "API_BIND_ADDRESS") for name in ("API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")]
+    for index, (name, address) in enumerate(ports):
+        for other, other_address in ports[:index]:
+            places = {values.get(address), values.get(other_address)}
+            meet = len(places) == 1 or places & {"0.0.0.0", "::"}
+            if meet and values.get(name) and values.get(name) == values.get(other):
+                yield f"{name}={values[name]}: {other} is the same; accepted is a port of its own"
+
+
+def _missing(values: Mapping[str, Any]) -> Iterator[str]:
+    """Faults of what production can't do without. What was refused already is not missing."""
+    for name, accepted in (
+        ("JWT_SECRET", "at least 32 bytes"),
+        ("API_KEY", "at least 16 bytes"),
+        ("WS_ALLOWED_ORIGINS", SETTINGS["WS_ALLOWED_ORIGINS"].kind.accepted),
+    ):
+        if values.get(name) in ("", ()):
+            yield f"{name} is not set: production needs it; accepted is {accepted}"
+    if 0 < len(values.get("API_KEY", "")) < 16:
+        yield f"API_KEY={mask(values['API_KEY'])}: accepted in production is at least 16 bytes"
+
+
+def _add_state(values: dict[str, Any], make: bool) -> Iterator[str]:
+    """Take the secrets that are not set from the state file."""
+    path = values.get("REALTIME_STATE")
+    lacking = [name for name in state.NAMES if values.get(name) == ""]
+    if path is None or not lacking:
+        return
+    try:
+        found = state.read(path)
+        if found is None and make:
+            found = state.make(path)
+    except state.StateError as error:
+        yield f"REALTIME_STATE={path!a}: {error}"
+    else:
+        values.update({name: found[name] for name in lacking} if found else {})
