@@ -1,0 +1,46 @@
+"""Raw JSON objects: judged and extended without being taken apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+#: How deep arrays and objects of a payload may be nested (RELIABILITY.md section 2, row 19).
+MAX_DEPTH: Final = 32
+
+_string = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_square_to_curly = bytes.maketrans(b"[]", b"{}")
+_all_but_brackets = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
+    """Whether a valid JSON text nests deeper than `limit`; a scalar has depth 0."""
+    if data.count(b"{") + data.count(b"[") <= limit:
+        return False
+    brackets = _string.sub(b"", data).translate(_square_to_curly, _all_but_brackets)
+    for _ in range(limit):
+        # Each round takes away the innermost level: replace() does not look at what it has joined.
+        brackets = brackets.replace(b"{}", b"")
+    return bool(brackets)
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are valid UTF-8. (msgspec does not look into the strings that it skips.)"""
+    try:
+        data.isascii() or data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def spliced(data: bytes, fields: Iterable[bytes]) -> bytes:
+    """A JSON object with more fields at its end.
+
+    :param data: a valid object, without white space around it; ``{}`` if it is empty.
+    :param fields: raw ones, such as ``b'"timestamp":1'``, under names that the object lacks.
+    """
+    added = b",".join(fields)
+    if not added:
+        return data
+    return b"%b%b%b}" % (data[:-1], b"" if data == b"{}" else b",", added)
