@@ -1,7 +1,7 @@
 """Tests for realtime.events."""
 
+import contextlib
 import json
-from contextlib import suppress
 from typing import Any
 
 from hypothesis import given
@@ -149,7 +149,7 @@ class DecodeTests(SynchronousTestCase):
     @unhurried
     @given(st.sampled_from(list(CLIENT_EVENTS.values())), st.binary(max_size=60))
     def test_bytes_are_decoded_or_refused(self, payload: type[Payload], data: bytes) -> None:
-        with suppress(InvalidMessage):
+        with contextlib.suppress(InvalidMessage):
             self.assertIsInstance(decode(payload, data), payload)
 
     @unhurried
@@ -166,5 +166,5 @@ class DecodeTests(SynchronousTestCase):
         ),
     )
     def test_objects_are_decoded_or_refused(self, payload: type[Payload], value: dict[str, Any]) -> None:
-        with suppress(InvalidMessage):
+        with contextlib.suppress(InvalidMessage):
             self.assertIsInstance(decode(payload, json.dumps(value).encode()), payload)
