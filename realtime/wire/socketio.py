@@ -1,0 +1,143 @@
+"""SocketIOSession: Socket.IO 5 as the application speaks it, in the namespace ``/``.
+
+A client's CONNECT carries ``{token?, pid?, offset?, recovery?}``. Events to a client end in their
+payload and, where they are logged, in their place in the sequence as one more text: the reference
+client keeps the last text argument it saw as its offset, and sends it with the pid when it comes back
+(connection state recovery). A client that says ``recovery: false`` gets no such text.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from zope.interface import implementer
+
+from ..errors import InvalidToken, ProtocolError, RealtimeError
+from ..messages import Command, Connect, Disconnect, Event, Publication, Sequence
+from . import rawjson
+from .attachments import fold, unfold
+from .session import Frame, ISession, Send
+from .socketio_namespaces import Asked, Emitted, Left, Namespaces, Unknown
+from .socketio_packets import ACK, EVENT, encode
+
+WITH_OFFSETS: Final = "socketio.offsets"
+WITHOUT_OFFSETS: Final = "socketio.plain"
+
+# Longer than any pid or offset that this service gives out.
+_MAX_RECOVERY_TEXT: Final = 128
+_ROOT: Final = frozenset({"/"})
+
+
+class _Auth(msgspec.Struct):
+    token: Any = None
+    pid: Any = None
+    offset: Any = None
+    recovery: Any = True
+
+
+_AUTH: Final = msgspec.json.Decoder(_Auth)
+
+
+@lru_cache(maxsize=1024)
+def _opening(name: str) -> bytes:
+    """The start of an event's JSON, up to its payload."""
+    return b"[%b," % msgspec.json.encode(name)
+
+
+@implementer(ISession)
+class SocketIOSession:
+    """One client that speaks Socket.IO.
+
+    After DISCONNECT, or after it was refused, a client may connect again on the same transport:
+    `receive` then gives a second `Connect`.
+
+    :param max_bytes: what one packet may have in all, with its attachments.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.encoding = WITH_OFFSETS
+        self._namespaces = Namespaces(_ROOT, max_bytes)
+
+    def receive(self, frame: str | bytes) -> list[Command | Send]:
+        """See `ISession`. Text comes without the type of the Engine.IO message."""
+        arrival = self._namespaces.receive(frame)
+        if isinstance(arrival, Emitted):
+            return [_event(arrival)]
+        if isinstance(arrival, Asked):
+            return [self._connect(arrival.auth)]
+        if isinstance(arrival, Left):
+            return [Disconnect()]
+        if isinstance(arrival, Unknown):
+            return [Send(arrival.answer)]
+        # An attachment is awaited, or it is an acknowledgement, and nothing waits for those.
+        return []
+
+    def _connect(self, raw: bytes) -> Connect | Send:
+        try:
+            auth = _AUTH.decode(raw)
+        except msgspec.MsgspecError:
+            raise ProtocolError("the payload of CONNECT is not valid") from None
+        self.encoding = WITHOUT_OFFSETS if auth.recovery is False else WITH_OFFSETS
+        if auth.token is not None and not isinstance(auth.token, str):
+            return Send(self.refused(InvalidToken("the token is text")))
+        return Connect(auth.token, _recovery_text(auth.pid), _recovery_text(auth.offset))
+
+    def connected(self, connection: str, session: str) -> Frame:
+        """See `ISession`: CONNECT, with the public id and the pid."""
+        self._namespaces.accept("/")
+        return Frame(b"40" + msgspec.json.encode({"sid": connection, "pid": session}))
+
+    def refused(self, error: RealtimeError) -> Frame:
+        """See `ISession`: CONNECT_ERROR, with the refusal as its data."""
+        self._namespaces.remove("/")
+        return Frame(b"44" + msgspec.json.encode({"message": error.message, "data": error.refusal()}))
+
+    def disconnected(self) -> Frame:
+        """See `ISession`: DISCONNECT."""
+        self._namespaces.remove("/")
+        return Frame(b"41")
+
+    def encode(self, publication: Publication) -> Frame:
+        """See `ISession`."""
+        payload = publication.payload()
+        attachments: tuple[bytes, ...] = ()
+        if publication.binary:
+            payload, attachments = unfold(payload)
+        return self._emit(publication.event, payload, publication.sequence, attachments)
+
+    def event(self, name: str, data: bytes, sequence: Sequence | None) -> Frame:
+        """See `ISession`."""
+        return self._emit(name, data, sequence, ())
+
+    def reply(self, ack: int, data: bytes, binary: bool) -> Frame:
+        """See `ISession`."""
+        if not binary:
+            return Frame(b"43%d[%b]" % (ack, data))
+        payload, attachments = unfold(data)
+        return encode(ACK, "/", b"[%b]" % payload, ack, attachments)
+
+    def _emit(
+        self, name: str, payload: bytes, sequence: Sequence | None, attachments: tuple[bytes, ...]
+    ) -> Frame:
+        if sequence is not None and self.encoding is WITH_OFFSETS:
+            text = b'%b%b,"%b"]' % (_opening(name), payload, str(sequence).encode())
+        else:
+            text = b"%b%b]" % (_opening(name), payload)
+        if attachments:
+            return encode(EVENT, "/", text, None, attachments)
+        return Frame(b"42" + text)
+
+
+def _event(emitted: Emitted) -> Event:
+    """What the application sees of an event: its first argument."""
+    if not emitted.arguments:
+        return Event(emitted.name, b"{}", emitted.ack)
+    data, binary = fold(bytes(emitted.arguments[0]), emitted.attachments)
+    return Event(emitted.name, rawjson.screen(data), emitted.ack, binary)
+
+
+def _recovery_text(value: Any) -> str | None:
+    """A pid or offset; what can't be one is as good as none, and the client gets a fresh session."""
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_RECOVERY_TEXT else None
