@@ -28,11 +28,11 @@ from .kinds import (
     Kind,
     choice,
     integer,
-    matching,
     milliseconds,
     secret,
     several,
 )
+from .names import valid_service
 
 
 class ConfigError(Exception):
@@ -86,9 +86,17 @@ def _set(kind: Kind, default: object, help: str, production: object = None) -> A
     )
 
 
-_SERVICE: Final = matching(
-    "(?!(event|room|user|role)$)[a-z][a-z0-9_-]{0,63}", "name", "a service's name in lower case"
-)
+#: First parts of channels that name something other than a service.
+_NO_SERVICES: Final = frozenset(("event", "room", "user", "role"))
+
+
+def _service(text: str) -> str:
+    if not valid_service(text) or text in _NO_SERVICES:
+        raise ValueError(text)
+    return text
+
+
+_SERVICE: Final = Kind("name", "a name of a-z 0-9 _ -, at most 32 characters, a letter first", _service)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,171 @@
+"""The ``realtime`` command: mint a token, show the settings, check them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, TextIO
+
+from .names import valid_room, valid_user
+from .settings import SETTINGS, ConfigError, Setting, Settings, load, option, unknown
+from .tokens import mint
+
+#: The longest life of a token, a year in seconds.
+_LONGEST: Final = 31_536_000
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """Run one command.
+
+    :returns: the exit status: 0; 1 if the settings are wrong; 2 for wrong arguments.
+    """
+    asked = _parser().parse_args(arguments)
+    out, err = stdout or sys.stdout, stderr or sys.stderr
+    try:
+        status: int = asked.run(asked, environ, out, err)
+    except ConfigError as error:
+        print(error, file=err)
+        return 1
+    except BrokenPipeError:
+        # the reader, such as head, has seen enough; Python would complain when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="realtime",
+        description="Helpers beside `twistd realtime`. They read the same environment and state file.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    token = commands.add_parser("token", help="print an access token, signed with the server's secret")
+    token.add_argument("--user", required=True, type=_user, help="whom the token is for")
+    token.add_argument("--role", action="append", default=[], type=_role, help="a role; may be repeated")
+    token.add_argument(
+        "--room",
+        action="append",
+        default=[],
+        type=_room,
+        help="a room that the token opens, or a pattern that ends in *; may be repeated",
+    )
+    token.add_argument(
+        "--ttl",
+        default=3600,
+        type=_seconds,
+        metavar="SECONDS",
+        help="lifetime, at most a year; default %(default)s",
+    )
+    token.set_defaults(run=_token)
+
+    settings = commands.add_parser("settings", help="print every setting with its present value")
+    settings.add_argument(
+        "--rst", action="store_true", help="as the table of docs/settings.rst, without present values"
+    )
+    settings.set_defaults(run=_settings)
+
+    check = commands.add_parser("check", help="validate the environment; print every fault")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _user(text: str) -> str:
+    if not valid_user(text):
+        raise argparse.ArgumentTypeError("1 to 128 printable characters, none of : { } * ? [ ] or space")
+    return text
+
+
+def _role(text: str) -> str:
+    if not valid_room(f"role:{text}"):
+        raise argparse.ArgumentTypeError("A-Z a-z 0-9 _ - and colons, at most 123 characters")
+    return text
+
+
+def _room(text: str) -> str:
+    # any character stands for the rest of the name where a pattern is cut
+    if not valid_room(text.removesuffix("*") + "x" if text.endswith("*") else text):
+        raise argparse.ArgumentTypeError(
+            "parts of A-Z a-z 0-9 _ - joined by colons, at most 128 characters; a pattern ends in *"
+        )
+    return text
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= _LONGEST):
+        raise argparse.ArgumentTypeError(f"seconds from 1 to {_LONGEST}")
+    return int(text)
+
+
+def _token(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    settings = load(environ)
+    print(
+        mint(settings, asked.user, now=time.time(), lifetime=asked.ttl, roles=asked.role, rooms=asked.room),
+        file=out,
+    )
+    return 0
+
+
+def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    for warning in unknown(environ):
+        print(f"warning: {warning}", file=err)
+    load(environ, make_state=False)
+    print("ok", file=out)
+    return 0
+
+
+def _settings(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    if asked.rst:
+        out.write(rst())
+        return 0
+    settings = load(environ, make_state=False)
+    for name, setting in SETTINGS.items():
+        print(f"{name} ({setting.kind.name})", file=out)
+        print(f"    {setting.help}", file=out)
+        print(f"    accepted: {setting.kind.accepted}", file=out)
+        print(f"    default:  {default(setting)}", file=out)
+        print(f"    present:  {_present(settings, name)}", file=out)
+    return 0
+
+
+def _present(settings: Settings, name: str) -> str:
+    setting = SETTINGS[name]
+    return setting.shown(getattr(settings, name.lower())) or "not set"
+
+
+def default(setting: Setting) -> str:
+    """The default of a setting, for people."""
+    told = setting.default or "not set"
+    return told if setting.production == setting.default else f"{told}; in production {setting.production}"
+
+
+def rst() -> str:
+    """The page docs/settings.rst."""
+    lines = [
+        "Settings",
+        "========",
+        "",
+        ".. Made by ``realtime settings --rst``; a test compares.",
+        "",
+        "Each setting is an environment variable and an option of ``twistd realtime``, which wins over",
+        "the variable. A variable set to nothing counts as not set. ``realtime settings`` shows the",
+        "present values, ``realtime check`` names every fault.",
+        "",
+    ]
+    for name, setting in SETTINGS.items():
+        lines += [
+            f"``{name}``, ``--{option(name)}``",
+            f"    {setting.help}",
+            "",
+            f"    {setting.kind.name.capitalize()}: {setting.kind.accepted}. Default: {default(setting)}.",
+            "",
+        ]
+    return "\n".join(lines)

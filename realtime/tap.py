@@ -1,0 +1,209 @@
+"""``twistd realtime``: its options, its log, and how it starts or fails to.
+
+The one module that touches the global reactor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from twisted.application.service import IService, MultiService
+from twisted.internet import reactor as _reactor
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
+
+from .banner import USER, banner
+from .logs import JSONLines
+from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
+from .tokens import mint
+
+reactor: Final[Any] = _reactor
+log: Final = Logger()
+
+#: Files that the process needs besides its clients' sockets.
+_OTHER_FILES: Final = 256
+#: Seconds for which the banner's token is good.
+_TOKEN_LIFETIME: Final = 43200.0
+
+
+class NodeFactory(Protocol):
+    """What makes the service; `realtime.node.Node`.
+
+    :param clock: drives all timers; monotonic.
+    :param wall: seconds since the epoch.
+    :param on_ready: to be called once all ports are bound, with the real port of each of the
+        settings that name one (``{"PORT": 3003, ...}``).
+    """
+
+    def __call__(
+        self,
+        settings: Settings,
+        *,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        on_ready: Callable[[Mapping[str, int]], None],
+    ) -> IService: ...
+
+
+class Options(usage.Options):
+    """Every setting as an option; one that is given wins over the environment."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Each option is also an environment variable: --ws-path is WS_PATH. Secrets are better"
+        " given by the environment, where other users of the machine can't see them."
+        " `realtime settings` shows all with their present values, `realtime check` validates them."
+    )
+    optParameters = [  # noqa: RUF012  Twisted's way to declare options
+        [
+            option(name),
+            None,
+            None,
+            f"{setting.help} ({setting.kind.name}{setting.default and ', default ' + setting.default})",
+        ]
+        for name, setting in SETTINGS.items()
+    ]
+
+
+class Realtime(MultiService):
+    """The top of the service tree: sets up the log, and turns a failed start into plain lines.
+
+    :param twistd: twistd's own options.
+    """
+
+    def __init__(self, twistd: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._twistd = twistd
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, and give it the log's observer: twistd looks for one there."""
+        super().setServiceParent(parent)
+        if isinstance(parent, Componentized) and not self._twistd.get("logger"):
+            parent.setComponent(ILogObserver, JSONLines(_log_writer(self._twistd)))
+
+    def privilegedStartService(self) -> None:
+        """Start, while the process may still do all that its first user may."""
+        with self._plain_faults():
+            super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Start."""
+        with self._plain_faults():
+            super().startService()
+
+    @contextlib.contextmanager
+    def _plain_faults(self) -> Iterator[None]:
+        """End the process with one line per fault, where twistd would print a traceback."""
+        try:
+            yield
+        except ConfigError as error:
+            for fault in error.faults:
+                log.critical("not started: {fault}", fault=fault)
+            self._leave(error)
+            # the log has taken the place of sys.stderr by now
+            print(error, file=sys.__stderr__)
+            raise SystemExit(1) from None
+
+    def _leave(self, error: ConfigError) -> None:
+        """What twistd does itself only for other exceptions: tell its parent, remove the pid file."""
+        pipe = self._twistd.get("statusPipe")
+        if pipe is not None:
+            os.write(pipe, b"1 " + str(error).encode("ascii", "backslashreplace")[:98])
+            os.close(pipe)
+        if self._twistd.get("pidfile"):
+            with contextlib.suppress(OSError):
+                os.unlink(self._twistd["pidfile"])
+
+
+def makeService(
+    options: usage.Options, node: NodeFactory | None = None, environ: Mapping[str, str] = os.environ
+) -> IService:
+    """The service that twistd runs.
+
+    :param node: makes what is to run, in place of `realtime.node.Node`.
+    :raises SystemExit: the settings can't be used; its text has one line per fault.
+    """
+    # Twisted's clock follows the wall clock, where a step back would freeze every timer
+    reactor.seconds = time.monotonic
+    try:
+        settings = load(environ, options)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    for warning in unknown(environ):
+        log.warn("{warning}", warning=warning)
+    _allow_files(settings.ws_max_connections + _OTHER_FILES)
+    if node is None:
+        from .node import Node
+
+        node = Node
+    twistd: Mapping[str, Any] = options.parent or {}
+    greets = bool(twistd.get("nodaemon")) and not settings.production
+
+    def ready(ports: Mapping[str, int]) -> None:
+        if greets:
+            token = mint(settings, USER, now=time.time(), lifetime=_TOKEN_LIFETIME)
+            # not sys.stdout, which is the log by now: a token never goes there
+            print(banner(settings, ports["PORT"], token), end="", file=sys.__stdout__, flush=True)
+
+    service = Realtime(twistd)
+    node(settings, clock=reactor, wall=time.time, on_ready=ready).setServiceParent(service)
+    return service
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the limit of open files as far as this process may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warn(
+            "the limit of open files is {most}; WS_MAX_CONNECTIONS needs {wanted} (ulimit -n)",
+            most=most,
+            wanted=wanted,
+        )
+
+
+def _log_writer(twistd: Mapping[str, Any]) -> Callable[[str], object]:
+    """Where the log's lines go, as twistd's options say it."""
+    if twistd.get("syslog"):
+        import syslog  # not on every system
+
+        syslog.openlog(twistd.get("prefix") or "realtime", 0, syslog.LOG_USER)
+        return lambda text: syslog.syslog(text.rstrip("\n"))
+    name, stays = twistd.get("logfile"), twistd.get("nodaemon")
+    if name == "-" and not stays:
+        raise SystemExit("--logfile=-: a daemon has no stdout; accepted is a file, or -n")
+    if name == "-" or (stays and not name):
+        return _stdout_writer()
+    path = name or "twistd.log"
+    try:
+        file: LogFile = LogFile.fromFullPath(path)
+    except OSError as error:
+        raise SystemExit(f"--logfile={path!a}: can't be written ({error.strerror})") from None
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    write: Callable[[str], object] = file.write
+    return write
+
+
+def _stdout_writer() -> Callable[[str], object]:
+    stdout = sys.stdout  # the log takes its place later
+
+    def write(text: str) -> None:
+        stdout.write(text)
+        stdout.flush()
+
+    return write
