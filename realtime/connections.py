@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from enum import Enum
+from typing import Final
 
 from zope.interface import Attribute, Interface
 
 from .errors import Close
-from .wire.session import Frame
+from .messages import Command, Handshake, Identity, Owner
+from .wire.session import Frame, ISession
 
 
 class IOutlet(Interface):
@@ -44,3 +48,129 @@ class IReceiver(Interface):
 
     def closed(reason: str) -> None:
         """The transport is gone: said once, whoever ended it. `reason` is a stable word."""
+
+
+class State(Enum):
+    """Where a connection is in its life (DESIGN.md section 4)."""
+
+    OPENING = "opening"  # the transport is open, nothing was said
+    ANONYMOUS = "anonymous"  # connected without a token: may only log in
+    LIVE = "live"
+    ENDED = "ended"
+
+
+#: What a connection without muted events holds: one object for all.
+NOTHING_MUTED: Final[frozenset[str]] = frozenset()
+
+
+class Connection:
+    """One client session of any protocol.
+
+    :ivar id: its public id.
+    :ivar session_id: the secret id by which its session is taken up after a cut.
+    :ivar rooms: what it is in: joined rooms and those joined for it.
+    :ivar joined: those of `rooms` that it, or its token, asked for.
+    :ivar parked: commands that wait for an earlier one; None while none is being waited for.
+    :ivar tat: theoretical arrival time of its rate limit, seconds on the monotonic clock.
+    :ivar active: when it last sent an event, seconds on the monotonic clock.
+    """
+
+    __slots__ = (
+        "active",
+        "encoding",
+        "generation",
+        "handshake",
+        "id",
+        "identity",
+        "idle",
+        "joined",
+        "muted_events",
+        "muted_rooms",
+        "outlet",
+        "parked",
+        "rooms",
+        "session",
+        "session_id",
+        "state",
+        "tat",
+        "warned",
+    )
+
+    def __init__(self, session: ISession, outlet: IOutlet, handshake: Handshake, now: float) -> None:
+        self.id = ""
+        self.session_id = ""
+        self.generation = 1
+        self.identity: Identity | None = None
+        self.session = session
+        self.encoding: Hashable = None
+        self.outlet = outlet
+        self.handshake = handshake
+        self.state = State.OPENING
+        self.rooms: set[str] = set()
+        self.joined: set[str] = set()
+        self.muted_events = NOTHING_MUTED
+        self.muted_rooms = NOTHING_MUTED
+        self.parked: deque[Command] | None = None
+        self.tat = 0.0
+        self.active = now
+        self.idle = False
+        self.warned = False
+
+    @property
+    def user(self) -> str:
+        """The user; empty for a connection that has not logged in."""
+        return "" if self.identity is None else self.identity.user
+
+    @property
+    def owner(self) -> Owner:
+        """What its entries in the state store are held by."""
+        return Owner(self.user, self.id, self.generation)
+
+
+class Connections:
+    """The live connections of this node, by id and by user."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Connection] = {}
+        self._by_user: dict[str, dict[str, Connection]] = {}
+
+    def add(self, connection: Connection) -> None:
+        """Register a connection that has an identity."""
+        self._by_id[connection.id] = connection
+        self._by_user.setdefault(connection.user, {})[connection.id] = connection
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection; nothing if another holds its id by now."""
+        if self._by_id.get(connection.id) is not connection:
+            return
+        del self._by_id[connection.id]
+        of_user = self._by_user[connection.user]
+        del of_user[connection.id]
+        if not of_user:
+            del self._by_user[connection.user]
+
+    def get(self, connection_id: str) -> Connection | None:
+        """The connection with this id."""
+        return self._by_id.get(connection_id)
+
+    def of_user(self, user: str) -> list[Connection]:
+        """The connections of a user, oldest first."""
+        return list(self._by_user.get(user, {}).values())
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def users(self) -> int:
+        """How many users have a connection here."""
+        return len(self._by_user)
+
+    def transports(self) -> dict[str, int]:
+        """How many connections use each transport."""
+        counts = {"websocket": 0, "polling": 0}
+        for connection in self._by_id.values():
+            counts[connection.outlet.transport] += 1
+        return counts

@@ -152,6 +152,18 @@ class TooManyConnections(RealtimeError):
     default = "too many connections"
 
 
+class SessionReplaced(RealtimeError):
+    code = "session.replaced"
+    status = 409
+    default = "another connection has taken up this session"
+
+
+class Kicked(RealtimeError):
+    code = "connection.kicked"
+    status = 403
+    default = "the service has ended this session"
+
+
 class UnknownChannel(RealtimeError):
     code = "publish.channel_unknown"
     status = 400

@@ -218,10 +218,12 @@ class SessionRecord(msgspec.Struct, frozen=True):
     """What a node needs to take up a session again.
 
     :ivar session: its secret id.
+    :ivar opened: from where a client recovers that has received nothing yet.
     :ivar last_seen: seconds (wall clock) at which the client was surely there; 0 while connected.
     """
 
     session: str
     owner: Owner
     rooms: dict[str, Membership]
+    opened: Sequence
     last_seen: float = 0.0

@@ -96,6 +96,8 @@ class IBroker(Interface):
     def publish(publication: Publication, key: str | None = None) -> Deferred[Published]:
         """Log (if it is to be logged) and deliver, as one step.
 
+        A publication made while another is being delivered is delivered after it.
+
         :param key: idempotency key, scoped by the caller; within RECOVERY_WINDOW a second
             publication under the same key is not delivered and answers the first one's values.
         """
@@ -154,26 +156,33 @@ class IStateStore(Interface):
     def attach(owner: Owner, since: int) -> Deferred[Presence]:
         """The connection is present, since `since` milliseconds since the epoch."""
 
-    def withdraw(owner: Owner) -> Deferred[None]:
+    def withdraw(owner: Owner, session: str) -> Deferred[None]:
         """The connection is present no more: out of presence, then out of its rooms.
 
-        It no longer counts as one of its user's. The record keeps its rooms.
+        The record keeps its rooms.
         """
 
     def suspend(owner: Owner, session: str, last_seen: float) -> Deferred[None]:
-        """The transport is gone: the record lives RECOVERY_WINDOW longer."""
+        """The transport is gone: the record lives RECOVERY_WINDOW longer.
+
+        The connection no longer counts against its user's limit. It stays present until withdrawn.
+        """
 
     def forget(owner: Owner, session: str) -> Deferred[None]:
         """End a session: nobody can take it up."""
 
+    def forget_user(user: str) -> Deferred[None]:
+        """End all sessions of a user, those among them that wait to be taken up."""
+
     def record(session: str) -> Deferred[SessionRecord | None]:
         """The record of a session that can be taken up."""
 
-    def take_over(record: SessionRecord, limit: int) -> Deferred[Owner | None]:
+    def take_over(record: SessionRecord, limit: int, room_limit: int) -> Deferred[Owner | None]:
         """Take up a session: its generation is raised, its connection counted and in its rooms again.
 
         :returns: the new owner; None if the record is not as it was read.
-        :raises TooManyConnections: its connection was withdrawn, and the user has `limit` others.
+        :raises TooManyConnections: the connection was gone, and the user has `limit` others.
+        :raises RoomFull: one of its rooms, left meanwhile, is full.
         """
 
     def members(room: str) -> Deferred[list[Presence]]:

@@ -1,0 +1,339 @@
+"""MemoryStateStore: sessions, memberships, presence and preferences of a node that runs alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from ..deadlines import Deadlines
+from ..errors import RealtimeError, RoomFull, SessionReplaced, TooManyConnections
+from ..messages import Membership, Owner, SessionRecord
+from .interface import IAnnouncer, IStateStore, Joined, Meta, Preferences, Presence
+from .memory import MemoryBroker
+
+#: Users whose preferences are kept at the most; past it those set longest ago are forgotten.
+MAX_PREFERENCES: Final = 100_000
+
+_NONE: Final = Preferences()
+
+
+class _Session:
+    """A session record, and whether its connection is counted among its user's and in its rooms."""
+
+    __slots__ = ("present", "record", "suspended")
+
+    def __init__(self, record: SessionRecord) -> None:
+        self.record = record
+        self.present = True
+        self.suspended = False
+
+
+class _User:
+    """A user with at least one connection, live or not yet given up."""
+
+    __slots__ = ("changed", "metas", "sessions", "status", "text")
+
+    def __init__(self, now: float) -> None:
+        self.status = "online"
+        self.text: str | None = None
+        self.metas: dict[str, Meta] = {}
+        self.sessions: dict[str, _Session] = {}
+        self.changed = now
+
+    def live(self) -> int:
+        return sum(not session.suspended for session in self.sessions.values())
+
+
+@implementer(IStateStore)
+class MemoryStateStore:
+    """The state of one process.
+
+    :param window: seconds for which a suspended session's record is kept.
+    :param wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        broker: MemoryBroker,
+        announcer: IAnnouncer,
+        *,
+        window: float,
+        wall: Callable[[], float],
+    ) -> None:
+        self._broker = broker
+        self._announcer = announcer
+        self._wall = wall
+        self._sessions: dict[str, _Session] = {}
+        self._users: dict[str, _User] = {}
+        # room -> user -> how many of the user's connections are in it, in order of joining
+        self._rooms: dict[str, dict[str, int]] = {}
+        self._preferences: OrderedDict[str, Preferences] = OrderedDict()
+        self._expiry: Deadlines[str] = Deadlines(clock, window, self._expired)
+
+    # -- sessions
+
+    def open(self, owner: Owner, session: str, limit: int) -> Deferred[None]:
+        user = self._users.get(owner.user)
+        if user is None:
+            user = self._users[owner.user] = _User(self._wall())
+        elif user.live() >= limit:
+            return fail(TooManyConnections(f"a user may have {limit} connections"))
+        opened = _Session(SessionRecord(session, owner, {}, self._broker.sequence()))
+        self._sessions[session] = opened
+        user.sessions[owner.connection] = opened
+        return succeed(None)
+
+    def suspend(self, owner: Owner, session: str, last_seen: float) -> Deferred[None]:
+        held = self._owned(owner, session)
+        if held is not None:
+            held.suspended = True
+            held.record = msgspec.structs.replace(held.record, last_seen=last_seen)
+            self._expiry.start(session)
+        return succeed(None)
+
+    def forget(self, owner: Owner, session: str) -> Deferred[None]:
+        held = self._owned(owner, session)
+        if held is not None:
+            self._withdraw(held)
+            self._drop(session, held)
+        return succeed(None)
+
+    def forget_user(self, user: str) -> Deferred[None]:
+        for session, held in list(self._sessions.items()):
+            if held.record.owner.user == user:
+                self._withdraw(held)
+                self._drop(session, held)
+        return succeed(None)
+
+    def record(self, session: str) -> Deferred[SessionRecord | None]:
+        held = self._sessions.get(session)
+        return succeed(None if held is None else held.record)
+
+    def take_over(self, record: SessionRecord, limit: int, room_limit: int) -> Deferred[Owner | None]:
+        held = self._sessions.get(record.session)
+        if held is None or held.record.owner != record.owner:
+            return succeed(None)
+        try:
+            self._check_return(held, limit, room_limit)
+        except RealtimeError as error:
+            return fail(error)
+        owner = msgspec.structs.replace(record.owner, generation=record.owner.generation + 1)
+        self._expiry.cancel(record.session)
+        held.record = msgspec.structs.replace(held.record, owner=owner, last_seen=0.0)
+        held.suspended = False
+        if not held.present:
+            held.present = True
+            user = self._users.get(owner.user)
+            if user is None:
+                user = self._users[owner.user] = _User(self._wall())
+            user.sessions[owner.connection] = held
+            for room, membership in held.record.rooms.items():
+                if membership.joined:
+                    self._enter(owner.user, room)
+        return succeed(owner)
+
+    def _check_return(self, held: _Session, limit: int, room_limit: int) -> None:
+        owner = held.record.owner
+        user = self._users.get(owner.user)
+        if held.suspended and user is not None and user.live() >= limit:
+            raise TooManyConnections(f"a user may have {limit} connections")
+        if held.present:
+            return
+        for room, membership in held.record.rooms.items():
+            users = self._rooms.get(room, {})
+            if membership.joined and owner.user not in users and len(users) >= room_limit:
+                raise RoomFull(f"the room has {room_limit} members, as many as it may")
+
+    def _owned(self, owner: Owner, session: str) -> _Session | None:
+        held = self._sessions.get(session)
+        return held if held is not None and held.record.owner == owner else None
+
+    def _expired(self, session: str) -> None:
+        held = self._sessions.get(session)
+        if held is not None:
+            self._withdraw(held)
+            self._drop(session, held)
+
+    def _drop(self, session: str, held: _Session) -> None:
+        self._expiry.cancel(session)
+        del self._sessions[session]
+        for room in held.record.rooms:
+            self._broker.release(room)
+
+    # -- rooms
+
+    def join(self, owner: Owner, session: str, room: str, joined: bool, limit: int) -> Deferred[Joined]:
+        held = self._owned(owner, session)
+        if held is None:
+            return fail(SessionReplaced())
+        rooms = held.record.rooms
+        if room in rooms:
+            channel = self._broker.hold(room)
+            self._broker.release(room)
+            return succeed(Joined(rooms[room], channel.position, False))
+        users = self._rooms.get(room, {})
+        if joined and owner.user not in users and len(users) >= limit:
+            return fail(RoomFull(f"the room has {limit} members, as many as it may"))
+        channel = self._broker.hold(room)
+        first = joined and self._enter(owner.user, room)
+        # After the announcement, so that whoever joins is not told of it, now or on recovery.
+        membership = Membership(self._broker.sequence().number, channel.epoch, joined)
+        rooms[room] = membership
+        return succeed(Joined(membership, channel.position, first))
+
+    def leave(self, owner: Owner, session: str, room: str) -> Deferred[bool]:
+        held = self._owned(owner, session)
+        if held is None or room not in held.record.rooms:
+            return succeed(False)
+        membership = held.record.rooms.pop(room)
+        if membership.joined and held.present:
+            self._exit(owner.user, room)
+        self._broker.release(room)
+        return succeed(True)
+
+    def _enter(self, user: str, room: str) -> bool:
+        users = self._rooms.setdefault(room, {})
+        users[user] = users.get(user, 0) + 1
+        if users[user] > 1:
+            return False
+        self._broker.publish(self._announcer.entered(user, room))
+        return True
+
+    def _exit(self, user: str, room: str) -> None:
+        users = self._rooms[room]
+        users[user] -= 1
+        if users[user]:
+            return
+        del users[user]
+        if not users:
+            del self._rooms[room]
+        self._broker.publish(self._announcer.left(user, room))
+
+    def members(self, room: str) -> Deferred[list[Presence]]:
+        return succeed([self._presence(user) for user in self._rooms.get(room, ())])
+
+    def rooms(self) -> Deferred[Mapping[str, int]]:
+        return succeed({room: len(users) for room, users in self._rooms.items()})
+
+    def rooms_of(self, user: str) -> Deferred[frozenset[str]]:
+        return succeed(self._rooms_of(user))
+
+    def _rooms_of(self, name: str) -> frozenset[str]:
+        user = self._users.get(name)
+        if user is None:
+            return frozenset()
+        return frozenset(
+            room
+            for session in user.sessions.values()
+            for room, membership in session.record.rooms.items()
+            if membership.joined
+        )
+
+    # -- presence
+
+    def attach(self, owner: Owner, since: int) -> Deferred[Presence]:
+        user = self._users.get(owner.user)
+        if user is None or owner.connection not in user.sessions:
+            return fail(SessionReplaced())
+        before = self._presence(owner.user)
+        meta = user.metas.get(owner.connection)
+        user.metas[owner.connection] = Meta(
+            owner.connection, since if meta is None else meta.since, idle=False
+        )
+        return succeed(self._changed(before))
+
+    def withdraw(self, owner: Owner, session: str) -> Deferred[None]:
+        held = self._owned(owner, session)
+        if held is not None:
+            self._withdraw(held)
+        return succeed(None)
+
+    def _withdraw(self, held: _Session) -> None:
+        if not held.present:
+            return
+        held.present = False
+        owner = held.record.owner
+        user = self._users[owner.user]
+        before = self._presence(owner.user)
+        rooms = self._rooms_of(owner.user)
+        del user.sessions[owner.connection]
+        user.metas.pop(owner.connection, None)
+        if not user.sessions:
+            del self._users[owner.user]
+        self._announce(before, self._presence(owner.user), rooms)
+        for room, membership in held.record.rooms.items():
+            if membership.joined:
+                self._exit(owner.user, room)
+
+    def touch(self, owner: Owner, idle: bool) -> Deferred[None]:
+        user = self._users.get(owner.user)
+        meta = None if user is None else user.metas.get(owner.connection)
+        if user is not None and meta is not None and meta.idle != idle:
+            before = self._presence(owner.user)
+            user.metas[owner.connection] = msgspec.structs.replace(meta, idle=idle)
+            self._changed(before)
+        return succeed(None)
+
+    def choose(self, user: str, status: str, text: str | None) -> Deferred[Presence]:
+        known = self._users.get(user)
+        before = self._presence(user)
+        if known is None:
+            return succeed(before)
+        known.status = status
+        known.text = text
+        return succeed(self._changed(before))
+
+    def presence(self, user: str) -> Deferred[Presence]:
+        return succeed(self._presence(user))
+
+    def _presence(self, name: str) -> Presence:
+        user = self._users.get(name)
+        if user is None:
+            return Presence(name, "online", None, (), 0.0)
+        return Presence(name, user.status, user.text, tuple(user.metas.values()), user.changed)
+
+    def _changed(self, before: Presence) -> Presence:
+        after = self._presence(before.user)
+        if self._announce(before, after, self._rooms_of(before.user)):
+            self._users[before.user].changed = self._wall()
+        return after
+
+    def _announce(self, before: Presence, after: Presence, rooms: frozenset[str]) -> bool:
+        publication = self._announcer.presence(before, after, rooms)
+        if publication is None:
+            return False
+        self._broker.publish(publication)
+        return True
+
+    @property
+    def users(self) -> int:
+        """How many users have a connection, live or not yet given up."""
+        return len(self._users)
+
+    @property
+    def sessions(self) -> int:
+        """How many session records are kept."""
+        return len(self._sessions)
+
+    # -- preferences
+
+    def preferences(self, user: str) -> Deferred[Preferences]:
+        return succeed(self._preferences.get(user, _NONE))
+
+    def prefer(self, user: str, preferences: Preferences) -> Deferred[None]:
+        self._preferences[user] = preferences
+        self._preferences.move_to_end(user)
+        if len(self._preferences) > MAX_PREFERENCES:
+            self._preferences.popitem(last=False)
+        return succeed(None)
+
+    def sweep(self) -> Deferred[None]:
+        self._broker.sweep()
+        return succeed(None)

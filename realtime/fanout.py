@@ -1,0 +1,94 @@
+"""Fanout: a publication to the connections of this node, encoded once per encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from .broker.interface import IDelivery
+from .connections import Connection
+from .errors import Close
+from .events import Loss, loss_of
+from .messages import Publication
+from .metrics import Metrics
+from .rooms import Room, Rooms
+from .wire.session import Frame
+
+#: Bytes waiting for a connection past which events of loss class ``drop`` are not queued for it.
+DROP_ABOVE: Final = 65536
+
+_log = Logger()
+
+
+@implementer(IDelivery)
+class Fanout:
+    """Delivers publications to local connections.
+
+    :param wall: seconds since the epoch.
+    """
+
+    def __init__(self, rooms: Rooms, metrics: Metrics, wall: Callable[[], float]) -> None:
+        self._rooms = rooms
+        self._metrics = metrics
+        self._wall = wall
+
+    def deliver(self, publication: Publication) -> None:
+        receivers = self._receivers(publication)
+        if not receivers:
+            return
+        frames: dict[Hashable, Frame] = {}
+        droppable = loss_of(publication.event) is Loss.DROP
+        written = 0
+        for connection in receivers:
+            outlet = connection.outlet
+            if droppable and outlet.buffered > DROP_ABOVE:
+                continue
+            frame = frames.get(connection.encoding)
+            if frame is None:
+                frame = frames[connection.encoding] = connection.session.encode(publication)
+            try:
+                outlet.write(frame)
+                written += 1
+            except Exception:
+                # One broken transport must not cost the receivers after it.
+                _log.failure("a transport failed; its connection is closed")
+                outlet.close(Close.INTERNAL)
+        late = self._wall() - publication.time / 1000
+        self._metrics.delivered(publication.event, written, late, written * len(publication.data))
+
+    def _receivers(self, publication: Publication) -> Iterable[Connection]:
+        """Each entitled connection once. A copy: a write may end a connection and so change rooms."""
+        audience = publication.audience
+        if audience.everyone:
+            found = [self._rooms.everyone]
+        else:
+            found = [
+                room
+                for room in (self._rooms.get(target) for target in audience.targets)
+                if room is not None
+            ]
+        if not found:
+            return ()
+        if not audience.except_users and not audience.except_connections:
+            if len(found) == 1:
+                return _listening(found[0], publication.event)
+            return tuple(dict.fromkeys(c for room in found for c in _listening(room, publication.event)))
+        return tuple(
+            dict.fromkeys(
+                connection
+                for room in found
+                for connection in _listening(room, publication.event)
+                if connection.user not in audience.except_users
+                and connection.id not in audience.except_connections
+            )
+        )
+
+
+def _listening(room: Room, event: str) -> tuple[Connection, ...]:
+    if not room.muting:
+        return tuple(room.members)
+    deaf = room.deaf_to(event)
+    return tuple(connection for connection in room.members if connection not in deaf)

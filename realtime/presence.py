@@ -1,0 +1,145 @@
+"""Presence: what others are told of a user, idle connections, and the two sweeps that keep it true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from .broker.interface import IAnnouncer, IStateStore, Presence
+from .connections import Connection, Connections
+from .ids import unique_id
+from .messages import Audience, Publication
+
+_log = Logger()
+
+
+def status_payload(presence: Presence, time: int) -> bytes:
+    """The payload of ``user:online``, ``user:offline`` and ``user:status_change``."""
+    told: dict[str, Any] = {"userId": presence.user, "status": presence.shown}
+    if presence.text is not None and presence.shown != "offline":
+        told["text"] = presence.text
+    told["timestamp"] = time
+    return msgspec.json.encode(told)
+
+
+def member_payload(presence: Presence) -> dict[str, Any]:
+    """A user as members of a room see them: ``{userId, status, text?, metas}``."""
+    hidden = presence.shown == "offline"
+    told: dict[str, Any] = {"userId": presence.user, "status": presence.shown}
+    if presence.text is not None and not hidden:
+        told["text"] = presence.text
+    told["metas"] = (
+        []
+        if hidden
+        else [{"connectionId": meta.connection, "since": meta.since} for meta in presence.metas]
+    )
+    return told
+
+
+@implementer(IAnnouncer)
+class Announcer:
+    """Writes what is published when somebody comes, goes, or changes status.
+
+    :param wall: seconds since the epoch.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+
+    def entered(self, user: str, room: str) -> Publication:
+        return self._of_room("room:user_joined", user, room)
+
+    def left(self, user: str, room: str) -> Publication:
+        return self._of_room("room:user_left", user, room)
+
+    def _of_room(self, event: str, user: str, room: str) -> Publication:
+        now = int(self._wall() * 1000)
+        data = msgspec.json.encode({"roomId": room, "userId": user, "timestamp": now})
+        return Publication(event, data, Audience(rooms=frozenset((room,))), unique_id(now), now)
+
+    def presence(self, before: Presence, after: Presence, rooms: frozenset[str]) -> Publication | None:
+        if after.shown == before.shown and (after.text == before.text or after.shown == "offline"):
+            return None
+        if before.shown == "offline":
+            event = "user:online"
+        elif after.shown == "offline":
+            event = "user:offline"
+        else:
+            event = "user:status_change"
+        now = int(self._wall() * 1000)
+        data = status_payload(after, now)
+        return Publication(event, data, Audience(rooms=rooms), unique_id(now), now, logged=False)
+
+
+class PresenceService:
+    """Marks idle connections, and runs the periodic sweeps.
+
+    :param timeout: seconds of silence after which a connection is idle.
+    :param interval: seconds between looks for idle connections.
+    :param cleanup: seconds between sweeps of what has expired.
+    :param sweep: what else is swept then.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        connections: Connections,
+        store: IStateStore,
+        *,
+        timeout: float,
+        interval: float,
+        cleanup: float,
+        sweep: Callable[[], object],
+    ) -> None:
+        self._clock = clock
+        self._connections = connections
+        self._store = store
+        self._timeout = timeout
+        self._sweep = sweep
+        self._periods = (interval, cleanup)
+        self._loops = (LoopingCall(self._look_for_idle), LoopingCall(self._clean_up))
+        for loop in self._loops:
+            loop.clock = clock
+
+    def start(self) -> None:
+        """Begin the sweeps."""
+        for loop, period in zip(self._loops, self._periods, strict=True):
+            loop.start(period, now=False)
+
+    def stop(self) -> None:
+        """End the sweeps."""
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+
+    def active(self, connection: Connection) -> None:
+        """The client has done something."""
+        connection.active = self._clock.seconds()
+        if connection.idle:
+            connection.idle = False
+            self._touch(connection)
+
+    def _look_for_idle(self) -> None:
+        limit = self._clock.seconds() - self._timeout
+        for connection in self._connections:
+            if connection.active <= limit and not connection.idle:
+                connection.idle = True
+                self._touch(connection)
+
+    def _touch(self, connection: Connection) -> None:
+        self._store.touch(connection.owner, connection.idle).addErrback(_failed)
+
+    def _clean_up(self) -> Deferred[None]:
+        self._sweep()
+        return self._store.sweep().addErrback(_failed)
+
+
+def _failed(failure: Any) -> None:
+    _log.failure("presence could not be kept", failure)

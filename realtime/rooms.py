@@ -1,0 +1,175 @@
+"""Rooms: which of this node's connections are in which room, who may enter, who mutes what, who types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from .connections import Connection
+from .deadlines import Deadlines
+from .errors import InvalidRoom, RoomForbidden
+from .messages import EVERYONE, Identity
+from .names import valid_room
+
+#: Rooms that are joined for their members and closed to everybody else.
+RESERVED: Final = ("user:", "role:")
+
+#: Rooms for which a token must carry a grant.
+GRANTED: Final = ("private:",)
+
+#: Stands among the muted events of a connection that has muted a whole room.
+ALL: Final = frozenset({"*"})
+
+
+def check_name(room: str) -> None:
+    """Refuse what is no room id, and rooms that are closed to clients.
+
+    :raises InvalidRoom: it does not follow the grammar.
+    :raises RoomForbidden: it is joined for its members.
+    """
+    if not valid_room(room):
+        raise InvalidRoom()
+    if room.startswith(RESERVED) or room in ("user", "role"):
+        raise RoomForbidden("this room is joined for its members and closed to others")
+
+
+def check_entry(identity: Identity, room: str) -> None:
+    """Refuse who may not be in a room.
+
+    :raises InvalidRoom: it is no room id.
+    :raises RoomForbidden: it is reserved, or it needs a grant that the token does not carry.
+    """
+    check_name(room)
+    if room.startswith(GRANTED) and not granted(identity, room):
+        raise RoomForbidden("your token carries no grant for this room")
+
+
+def granted(identity: Identity, room: str) -> bool:
+    """Whether the token names the room, exactly or by a pattern that ends in ``*``."""
+    return any(
+        room.startswith(grant[:-1]) if grant.endswith("*") else room == grant for grant in identity.grants
+    )
+
+
+class Room:
+    """The connections of this node in one room.
+
+    :ivar muting: for those that mute something here, the events they mute (`ALL` for all).
+    """
+
+    __slots__ = ("members", "muting")
+
+    def __init__(self) -> None:
+        self.members: dict[Connection, None] = {}
+        self.muting: dict[Connection, frozenset[str]] = {}
+
+    def deaf_to(self, event: str) -> set[Connection]:
+        """The members that have muted the event here."""
+        return {connection for connection, muted in self.muting.items() if muted is ALL or event in muted}
+
+
+class Rooms:
+    """This node's index of rooms. `everyone` is the room of all live connections."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, Room] = {}
+        self.everyone = Room()
+
+    def get(self, room: str) -> Room | None:
+        """The room, if a connection of this node is in it."""
+        return self._rooms.get(room)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    @property
+    def memberships(self) -> int:
+        """How many places in rooms the connections of this node have."""
+        return sum(len(room.members) for room in self._rooms.values())
+
+    def enter(self, connection: Connection, room: str, joined: bool) -> None:
+        """Deliver the room's publications to the connection from now on."""
+        entered = self._rooms.get(room)
+        if entered is None:
+            entered = self._rooms[room] = Room()
+        entered.members[connection] = None
+        connection.rooms.add(room)
+        if joined:
+            connection.joined.add(room)
+        self._mute(connection, room, entered)
+
+    def remove(self, connection: Connection, room: str) -> None:
+        """Deliver no more of the room to the connection."""
+        connection.rooms.discard(room)
+        connection.joined.discard(room)
+        left = self._rooms.get(room)
+        if left is not None:
+            left.members.pop(connection, None)
+            left.muting.pop(connection, None)
+            if not left.members:
+                del self._rooms[room]
+
+    def admit(self, connection: Connection) -> None:
+        """Deliver what is for everyone to the connection from now on."""
+        self.everyone.members[connection] = None
+        self._mute(connection, EVERYONE, self.everyone)
+
+    def dismiss(self, connection: Connection) -> None:
+        """Deliver nothing to the connection any more."""
+        self.everyone.members.pop(connection, None)
+        self.everyone.muting.pop(connection, None)
+        for room in list(connection.rooms):
+            self.remove(connection, room)
+
+    def remute(self, connection: Connection) -> None:
+        """The connection's muted events or rooms have changed."""
+        self._mute(connection, EVERYONE, self.everyone)
+        for name in connection.rooms:
+            room = self._rooms.get(name)
+            if room is not None:
+                self._mute(connection, name, room)
+
+    def _mute(self, connection: Connection, name: str, room: Room) -> None:
+        if name in connection.muted_rooms:
+            room.muting[connection] = ALL
+        elif connection.muted_events:
+            room.muting[connection] = connection.muted_events
+        else:
+            room.muting.pop(connection, None)
+
+
+class Typing:
+    """Who is typing where; each ends by itself.
+
+    :param timeout: seconds after which somebody who says nothing more has stopped.
+    :param stopped: called with user and room when typing ends by itself.
+    """
+
+    def __init__(self, clock: IReactorTime, timeout: float, stopped: Callable[[str, str], object]) -> None:
+        self._stopped = stopped
+        self._typing: set[tuple[str, str]] = set()
+        self._deadlines: Deadlines[tuple[str, str]] = Deadlines(clock, timeout, self._expired)
+
+    def start(self, user: str, room: str) -> bool:
+        """The user types, or goes on typing; True if that is news."""
+        key = (user, room)
+        self._deadlines.start(key)
+        if key in self._typing:
+            return False
+        self._typing.add(key)
+        return True
+
+    def stop(self, user: str, room: str) -> bool:
+        """The user has stopped; True if that is news."""
+        key = (user, room)
+        if key not in self._typing:
+            return False
+        self._typing.discard(key)
+        self._deadlines.cancel(key)
+        return True
+
+    def _expired(self, key: tuple[str, str]) -> None:
+        self._typing.discard(key)
+        self._stopped(*key)

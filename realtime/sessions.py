@@ -1,0 +1,533 @@
+"""Sessions: how a connection's life begins, is taken up after a cut, and ends (DESIGN.md section 4)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from .auth import Authenticator
+from .broker.interface import IBroker, IStateStore, Preferences, Presence
+from .connections import Connection, Connections, State
+from .deadlines import Deadlines
+from .errors import (
+    BrokerUnavailable,
+    Close,
+    Kicked,
+    OtherSubject,
+    RealtimeError,
+    RoomFull,
+    TooManyConnections,
+)
+from .ids import secret_id
+from .messages import (
+    Connect,
+    Identity,
+    Owner,
+    Publication,
+    Sequence,
+    SessionRecord,
+    role_room,
+    user_room,
+)
+from .metrics import Metrics
+from .names import valid_room
+from .presence import status_payload
+from .rooms import RESERVED, Rooms, check_entry
+
+_log = Logger()
+
+
+class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and times of a session; times in seconds.
+
+    :ivar connections: per user.
+    :ivar members: users per room.
+    :ivar rooms: joined rooms per connection.
+    :ivar recovery_bytes: payload bytes that one recovery may replay.
+    :ivar recovery_window: for which a session can be taken up.
+    :ivar login: for which a connection may stay without an identity.
+    :ivar grace: for which a user whose transport was lost is still shown as present.
+    :ivar dead: for which a dead transport may go unnoticed (ping interval and timeout).
+    :ivar warning: before a token's expiry the client is told.
+    :ivar expiry_grace: after a token's expiry the connection is closed.
+    """
+
+    connections: int
+    members: int
+    rooms: int
+    recovery_bytes: int
+    recovery_window: float
+    login: float
+    grace: float
+    dead: float
+    warning: float
+    expiry_grace: float
+
+
+class Sessions:
+    """Begins, restores and ends sessions.
+
+    :param wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        rules: SessionRules,
+        *,
+        authenticator: Authenticator,
+        broker: IBroker,
+        store: IStateStore,
+        connections: Connections,
+        rooms: Rooms,
+        metrics: Metrics,
+    ) -> None:
+        self._wall = wall
+        self._rules = rules
+        self._authenticator = authenticator
+        self._broker = broker
+        self._store = store
+        self._connections = connections
+        self._rooms = rooms
+        self._metrics = metrics
+        self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
+        self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
+        self._loops = (LoopingCall(self._check_tokens), LoopingCall(self._tell_positions))
+        self._periods = (1.0, rules.recovery_window / 4)
+        for loop in self._loops:
+            loop.clock = clock
+
+    def start(self) -> None:
+        """Begin the periodic checks."""
+        for loop, period in zip(self._loops, self._periods, strict=True):
+            loop.start(period, now=False)
+
+    def stop(self) -> None:
+        """End the periodic checks."""
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+
+    # -- beginning
+
+    def opened(self, connection: Connection) -> None:
+        """A transport is open: it has `SessionRules.login` to become somebody."""
+        self._login.start(connection)
+
+    async def connect(self, connection: Connection, command: Connect) -> None:
+        """Answer a CONNECT: restore, begin, let in without identity, or refuse."""
+        token = command.token if command.token is not None else connection.handshake.token
+        if token is None:
+            connection.id, connection.session_id = secret_id(), secret_id()
+            connection.state = State.ANONYMOUS
+            self._answer(connection)
+            return
+        try:
+            identity = self._authenticator.identify(token)
+        except RealtimeError as error:
+            self._metrics.refused(error.code)
+            connection.outlet.write(connection.session.refused(error))
+            connection.outlet.close(Close.REFUSED)
+            return
+        try:
+            if command.session is not None:
+                if await self._restore(connection, identity, command.session, command.offset):
+                    return
+                connection.id = connection.session_id = ""
+                connection.generation = 1
+            await self._begin(connection, identity, self._answer)
+        except RealtimeError as error:
+            self._metrics.refused(error.code)
+            self.end(connection, _close_for(error))
+
+    async def login(self, connection: Connection, token: str) -> None:
+        """``auth:login``: become somebody, or somebody else, or stay with a newer token.
+
+        :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
+        """
+        identity = self._authenticator.identify(token)
+        if connection.state is State.LIVE:
+            if connection.user == identity.user:
+                await self._renew(connection, identity)
+                return
+            owner = connection.owner
+            self._dismiss(connection)
+            connection.identity = None
+            connection.state = State.ANONYMOUS
+            self._login.start(connection)
+            await self._store.forget(owner, connection.session_id)
+        await self._begin(connection, identity, _no_answer)
+
+    async def _begin(
+        self, connection: Connection, identity: Identity, answer: Callable[[Connection], None]
+    ) -> None:
+        if not connection.id:
+            connection.id, connection.session_id = secret_id(), secret_id()
+        owner = Owner(identity.user, connection.id, connection.generation)
+        session = connection.session_id
+        await self._admit(identity.user, lambda: self._store.open(owner, session, self._rules.connections))
+        connection.identity = identity
+        try:
+            refused = await self._join_defaults(connection)
+            await self._attach(connection)
+        except RealtimeError:
+            connection.identity = None
+            await self._store.forget(owner, session)
+            raise
+        answer(connection)
+        self._enter(connection)
+        self._greet(connection, recovered=False)
+        for room in sorted(connection.joined):
+            self.tell_joined(connection, room)
+        for error in refused:
+            self._metrics.refused(error.code)
+            self.send(connection, "system:error", msgspec.json.encode(error.refusal()))
+
+    async def _admit(self, user: str, enter: Callable[[], Awaitable[Any]]) -> Any:
+        """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
+        try:
+            return await enter()
+        except TooManyConnections:
+            for other in self._connections.of_user(user):
+                if other.outlet.owes_pong:
+                    self.end(other, Close.EVICTED)
+                    return await enter()
+            raise
+
+    async def _join_defaults(self, connection: Connection) -> list[RealtimeError]:
+        """Enter the rooms that come with the identity; what did not open is answered."""
+        identity = connection.identity
+        assert identity is not None
+        refused: list[RealtimeError] = []
+        owner, session = connection.owner, connection.session_id
+        for room in (user_room(identity.user), *map(role_room, sorted(identity.roles))):
+            if room not in connection.rooms:
+                await self._store.join(owner, session, room, False, 0)
+                connection.rooms.add(room)
+        for room in _granted_rooms(identity)[: self._rules.rooms - len(connection.joined)]:
+            if room in connection.joined:
+                continue
+            try:
+                await self._store.join(owner, session, room, True, self._rules.members)
+            except RoomFull as error:
+                refused.append(RoomFull(f"{room}: {error.message}"))
+                continue
+            connection.rooms.add(room)
+            connection.joined.add(room)
+        return refused
+
+    async def _attach(self, connection: Connection) -> None:
+        preferences = await self._store.preferences(connection.user)
+        connection.muted_events = preferences.muted_events
+        connection.muted_rooms = preferences.muted_rooms
+        await self._store.attach(connection.owner, int(self._wall() * 1000))
+
+    def _answer(self, connection: Connection) -> None:
+        connection.outlet.write(connection.session.connected(connection.id, connection.session_id))
+
+    def _enter(self, connection: Connection) -> None:
+        """From here on publications reach the connection."""
+        if connection.state is State.ENDED:
+            # The transport went while the store was asked: it leaves as it would have later.
+            self._suspend(connection)
+            return
+        connection.state = State.LIVE
+        connection.encoding = connection.session.encoding
+        self._login.cancel(connection)
+        self._connections.add(connection)
+        self._rooms.admit(connection)
+        for room in list(connection.rooms):
+            self._rooms.enter(connection, room, room in connection.joined)
+        self._metrics.connected(connection.outlet.transport)
+        _log.info(
+            "connected",
+            connection=connection.id,
+            user=connection.user,
+            address=connection.handshake.address,
+        )
+
+    def _greet(self, connection: Connection, *, recovered: bool) -> None:
+        identity = connection.identity
+        assert identity is not None
+        told = {
+            "userId": identity.user,
+            "connectionId": connection.id,
+            "timestamp": int(self._wall() * 1000),
+            "expiresAt": int(identity.expires * 1000),
+            "recovered": recovered,
+        }
+        self.send(connection, "system:connected", msgspec.json.encode(told), self._broker.sequence())
+
+    def send(
+        self, connection: Connection, name: str, data: bytes, sequence: Sequence | None = None
+    ) -> None:
+        """Send an event to one connection; `data` is a raw JSON object."""
+        self._metrics.sent(name, len(data))
+        connection.outlet.write(connection.session.event(name, data, sequence))
+
+    def tell_joined(self, connection: Connection, room: str) -> None:
+        """Tell a connection that it is in a room."""
+        self.send(connection, "room:joined", self._room_payload(connection, room))
+
+    def _room_payload(self, connection: Connection, room: str) -> bytes:
+        now = int(self._wall() * 1000)
+        return msgspec.json.encode({"roomId": room, "userId": connection.user, "timestamp": now})
+
+    # -- recovery
+
+    async def _restore(
+        self, connection: Connection, identity: Identity, session: str, offset: str | None
+    ) -> bool:
+        """Take up an earlier session; False if a fresh one must begin."""
+        record = await self._store.record(session)
+        if record is None or record.owner.user != identity.user:
+            self._metrics.recovered("unknown" if record is None else "other_user")
+            return False
+        missed = await self._missed(record, identity, offset)
+        owner = None
+        if missed is not None:
+            with contextlib.suppress(RoomFull):
+                owner = await self._admit(
+                    identity.user,
+                    lambda: self._store.take_over(record, self._rules.connections, self._rules.members),
+                )
+        old = self._connections.get(record.owner.connection)
+        if old is not None and old.session_id == session:
+            self._dismiss(old)
+            old.state = State.ENDED
+            old.outlet.close(Close.REPLACED)
+        if missed is None or owner is None:
+            await self._store.forget(record.owner, session)
+            self._metrics.recovered("gap" if missed is None else "room_refused")
+            return False
+        connection.id, connection.session_id = owner.connection, session
+        connection.generation = owner.generation
+        connection.identity = identity
+        connection.rooms = set(record.rooms)
+        connection.joined = {room for room, entry in record.rooms.items() if entry.joined}
+        await self._resume(connection, record, missed)
+        self._metrics.recovered("recovered")
+        return True
+
+    async def _missed(
+        self, record: SessionRecord, identity: Identity, offset: str | None
+    ) -> list[Publication] | None:
+        since = record.opened if offset is None else Sequence.parse(offset)
+        if since is None or not _may_keep(identity, record):
+            return None
+        return await self._broker.recover(record, since, self._rules.recovery_bytes)
+
+    async def _resume(
+        self, connection: Connection, record: SessionRecord, missed: list[Publication]
+    ) -> None:
+        """Answer in the one order that neither loses nor repeats: CONNECT, the missed, the greeting."""
+        self._grace.cancel((record.owner, record.session))
+        await self._join_defaults(connection)
+        await self._attach(connection)
+        self._answer(connection)
+        session = connection.session
+        connection.outlet.replay(
+            [session.encode(entry) for entry in missed if not _mutes(connection, entry)]
+        )
+        self._enter(connection)
+        self._greet(connection, recovered=True)
+        known = record.last_seen or self._wall() - self._rules.dead
+        await self._tell_statuses(connection, known, missed)
+
+    async def _tell_statuses(
+        self, connection: Connection, known: float, missed: Iterable[Publication]
+    ) -> None:
+        """Presence is not logged: tell what has changed since `known` (seconds since the epoch)."""
+        told: dict[str, Presence] = {}
+        for room in connection.joined:
+            for presence in await self._store.members(room):
+                if presence.changed >= known:
+                    told[presence.user] = presence
+        for publication in missed:
+            if publication.event == "room:user_left":
+                user = msgspec.json.decode(publication.data)["userId"]
+                if user not in told:
+                    presence = await self._store.presence(user)
+                    if presence.shown == "offline":
+                        told[user] = presence
+        told.pop(connection.user, None)
+        now = int(self._wall() * 1000)
+        for presence in told.values():
+            event = "user:offline" if presence.shown == "offline" else "user:status_change"
+            if event not in connection.muted_events:
+                self.send(connection, event, status_payload(presence, now))
+
+    # -- tokens
+
+    async def refresh(self, connection: Connection, identity: Identity) -> None:
+        """``auth:token_refresh``: go on with a newer token of the same user.
+
+        :raises OtherSubject: the token is another user's.
+        """
+        if identity.user != connection.user:
+            raise OtherSubject()
+        await self._renew(connection, identity)
+
+    async def _renew(self, connection: Connection, identity: Identity) -> None:
+        connection.identity = identity
+        connection.warned = False
+        for room in list(connection.rooms):
+            if not _may_be_in(identity, room):
+                await self.leave(connection, room)
+        before = set(connection.rooms)
+        await self._join_defaults(connection)
+        for room in connection.rooms - before:
+            self._rooms.enter(connection, room, room in connection.joined)
+            if room in connection.joined:
+                self.tell_joined(connection, room)
+
+    async def leave(self, connection: Connection, room: str) -> None:
+        """Take a connection out of a room, and tell it."""
+        joined = room in connection.joined
+        self._rooms.remove(connection, room)
+        await self._store.leave(connection.owner, connection.session_id, room)
+        if joined:
+            self.send(connection, "room:left", self._room_payload(connection, room))
+
+    def mute(self, user: str, preferences: Preferences) -> None:
+        """A user's preferences have changed: deliver by them from now on."""
+        for connection in self._connections.of_user(user):
+            connection.muted_events = preferences.muted_events
+            connection.muted_rooms = preferences.muted_rooms
+            self._rooms.remute(connection)
+
+    def _check_tokens(self) -> None:
+        now = self._wall()
+        for connection in self._connections:
+            identity = connection.identity
+            if identity is None or identity.expires - now > self._rules.warning:
+                continue
+            if identity.expires + self._rules.expiry_grace <= now:
+                self.end(connection, Close.TOKEN_EXPIRED)
+            elif not connection.warned:
+                connection.warned = True
+                told = {"userId": identity.user, "expiresAt": int(identity.expires * 1000)}
+                self.send(connection, "auth:token_expiring", msgspec.json.encode(told))
+
+    def _tell_positions(self) -> None:
+        """Who mutes events falls behind the log without knowing: move its offset along."""
+        sequence = self._broker.sequence()
+        for connection in self._connections:
+            if connection.muted_events or connection.muted_rooms:
+                self.send(connection, "system:position", b"{}", sequence)
+
+    # -- ending
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """The transport is gone: the session waits to be taken up."""
+        self._login.cancel(connection)
+        live = connection.state is State.LIVE
+        connection.state = State.ENDED
+        if live:
+            self._dismiss(connection)
+            self._suspend(connection)
+            self._metrics.disconnected(reason)
+            _log.info("disconnected", connection=connection.id, user=connection.user, reason=reason)
+
+    def end(self, connection: Connection, close: Close) -> None:
+        """Close a connection that is meant to come back."""
+        self.closed(connection, close.reason)
+        connection.outlet.close(close)
+
+    def leave_service(self, connection: Connection, reason: str) -> Deferred[None] | None:
+        """End a session for good; the transport is left to the caller."""
+        self._login.cancel(connection)
+        live = connection.state is State.LIVE
+        connection.state = State.ENDED
+        if not live:
+            return None
+        self._dismiss(connection)
+        self._metrics.disconnected(reason)
+        _log.info("left", connection=connection.id, user=connection.user, reason=reason)
+        forgotten = self._store.forget(connection.owner, connection.session_id)
+        return forgotten.addErrback(_failed)
+
+    def terminate(self, connection: Connection, close: Close) -> None:
+        """End a session and its connection for good; the client does not come back by itself."""
+        self.leave_service(connection, close.reason)
+        connection.outlet.write(connection.session.disconnected())
+        connection.outlet.close(close)
+
+    def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
+        """End all sessions of a user for good; how many connections that were."""
+        told = msgspec.json.encode(Kicked().refusal())
+        connections = self._connections.of_user(user)
+        for connection in connections:
+            if close is Close.KICKED:
+                self.send(connection, "system:error", told)
+            self.terminate(connection, close)
+        self._store.forget_user(user).addErrback(_failed)
+        return len(connections)
+
+    def _dismiss(self, connection: Connection) -> None:
+        self._rooms.dismiss(connection)
+        self._connections.remove(connection)
+
+    def _suspend(self, connection: Connection) -> None:
+        owner, session = connection.owner, connection.session_id
+        last_seen = self._wall() - self._rules.dead
+        self._store.suspend(owner, session, last_seen).addErrback(_failed)
+        self._grace.start((owner, session))
+
+    def _gone(self, key: tuple[Owner, str]) -> None:
+        self._store.withdraw(*key).addErrback(_failed)
+
+    def _not_logged_in(self, connection: Connection) -> None:
+        self.end(connection, Close.CONNECT_TIMEOUT)
+
+
+def _no_answer(connection: Connection) -> None:
+    """The client has its CONNECT already."""
+
+
+def _granted_rooms(identity: Identity) -> list[str]:
+    """The rooms that a token joins; its patterns only open rooms."""
+    return [room for room in identity.grants if valid_room(room) and not room.startswith(RESERVED)]
+
+
+def _may_be_in(identity: Identity, room: str) -> bool:
+    if room.startswith("user:"):
+        return room == user_room(identity.user)
+    if room.startswith("role:"):
+        return room.removeprefix("role:") in identity.roles
+    try:
+        check_entry(identity, room)
+    except RealtimeError:
+        return False
+    return True
+
+
+def _may_keep(identity: Identity, record: SessionRecord) -> bool:
+    return all(_may_be_in(identity, room) for room in record.rooms)
+
+
+def _mutes(connection: Connection, publication: Publication) -> bool:
+    if publication.event in connection.muted_events:
+        return True
+    if not connection.muted_rooms:
+        return False
+    reached = publication.audience.targets & connection.rooms
+    return bool(reached) and reached <= connection.muted_rooms
+
+
+def _close_for(error: RealtimeError) -> Close:
+    if isinstance(error, TooManyConnections):
+        return Close.CONNECTION_LIMIT
+    return Close.BUS_LOSS if isinstance(error, BrokerUnavailable) else Close.INTERNAL
+
+
+def _failed(failure: Any) -> None:
+    _log.failure("session state could not be kept", failure)
