@@ -85,7 +85,7 @@ def unfold(raw: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     try:
         value = _unfold(msgspec.json.decode(raw), attachments)
         return (msgspec.json.encode(value), tuple(attachments)) if attachments else (raw, ())
-    except (msgspec.MsgspecError, RecursionError):
+    except rawjson.MALFORMED:
         return raw, ()
 
 

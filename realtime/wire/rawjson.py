@@ -17,7 +17,8 @@ from ..payload import MAX_DEPTH, too_deep
 #: Keys that mean something else than data to careless JavaScript.
 FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 
-_MALFORMED: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+#: What msgspec raises for text that is no JSON.
+MALFORMED: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _LOAD: Final = msgspec.json.Decoder()
 
@@ -45,7 +46,7 @@ def split(text: str) -> list[msgspec.Raw]:
     """
     try:
         return _SPLIT.decode(text)
-    except _MALFORMED:
+    except MALFORMED:
         raise ProtocolError("the payload is no well-formed JSON array") from None
 
 
@@ -57,7 +58,7 @@ def load(raw: str | bytes) -> Any:
     try:
         value = _LOAD.decode(raw)
         data = raw.encode() if isinstance(raw, str) else raw
-    except _MALFORMED:
+    except MALFORMED:
         raise ProtocolError("the payload is no well-formed JSON") from None
     _check_depth(data)
     return value
@@ -88,7 +89,7 @@ def _check_depth(raw: bytes) -> None:
 def _check_numbers(raw: bytes) -> None:
     try:
         msgspec.msgpack.encode(_LOAD.decode(raw))
-    except (*_MALFORMED, OverflowError):
+    except (*MALFORMED, OverflowError):
         raise ProtocolError("the payload holds a number that is too large") from None
 
 
