@@ -25,8 +25,7 @@ def read(path: str) -> Mapping[str, str] | None:
     :raises StateError: others may read the file, or it does not hold what it should.
     """
     try:
-        # O_NONBLOCK: a pipe under this name must not hold up the start
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
             status = os.fstat(file.fileno())
             content = file.read(65536)
     except FileNotFoundError:
@@ -38,6 +37,11 @@ def read(path: str) -> Mapping[str, str] | None:
     if status.st_mode & 0o077:
         raise StateError("others may read its secrets: chmod 600, or delete it and a new one is made")
     return _values(content)
+
+
+def _opener(path: str, flags: int) -> int:
+    # a pipe under this name must not hold up the start
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _values(content: bytes) -> Mapping[str, str]:
