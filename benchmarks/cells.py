@@ -1,0 +1,121 @@
+"""What is measured: a cell is one load, and the figures that are drawn from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from . import generator
+from .generator import Load, Report
+from .process import Sample, Server
+
+FORM = re.compile(
+    r"(?P<scenario>fanout|rate|echo|idle|connect)-(?P<connections>\d+)"
+    r"(-(?P<text>\d+)b)?(-w(?P<window>\d+))?(-(?P<rate>[\d.]+)/s)?"
+)
+ACCEPTED = "such as fanout-1000-60b-w2, echo-100-60b-w10, rate-1000-60b-10/s, idle-5000 or connect-1000"
+
+#: Connections that are there before those whose cost is measured: what a server does once is not in it.
+FIRST = 50
+
+#: The cells that are measured unless others are named.
+USUAL = (
+    "fanout-1000-60b-w2",
+    "fanout-1000-60b-w20",
+    "fanout-100-60b-w2",
+    "fanout-100-60b-w20",
+    "echo-100-60b-w1",
+    "echo-100-60b-w10",
+    "rate-1000-60b-10/s",
+    "connect-1000",
+    "idle-5000",
+)
+
+#: What a figure counts in, by its name.
+UNITS = {
+    "cpu_us": "CPU us",
+    "per_second": "/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "connect_us": "CPU us/connect",
+    "rss_kib": "KiB/connection",
+}
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of one cell against one server."""
+
+    load: Load
+    report: Report
+    samples: Mapping[str, Sample]
+
+    def cpu_us(self, begin: str, end: str, count: int) -> float:
+        """Processor microseconds of the server for each of `count` things between two marks."""
+        return (self.samples[end].cpu - self.samples[begin].cpu) * 1e6 / max(count, 1)
+
+
+def parse(name: str, seconds: float) -> Load:
+    """The load that a cell's name stands for.
+
+    :param seconds: how long to measure, or to hold idle connections.
+    :raises ValueError: it is not a cell's name.
+    """
+    found = FORM.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{name!r} is no cell; accepted is one {ACCEPTED}")
+    connections = int(found["connections"])
+    given = {field: int(found[field]) for field in ("text", "window") if found[field]}
+    rate = float(found["rate"] or 10)
+    # a rate is slow: a latency at the 99th percentile wants more publications than that gives in a moment
+    longer = {"rate": max(seconds, 30 / rate), "idle": max(seconds, 2.0)}
+    return Load(
+        scenario=found["scenario"],
+        connections=connections,
+        first=min(FIRST, connections // 2),
+        rate=rate,
+        seconds=longer.get(found["scenario"], seconds),
+        **given,
+    )
+
+
+def measure(start: Callable[[], Server], load: Load, secret: str) -> Run:
+    """Run one load against a new server.
+
+    :raises generator.LoadFailed: it did not come through whole.
+    """
+    samples: dict[str, Sample] = {}
+    with start() as server, generator.tokens(load.connections, secret) as tokens:
+        report = _run(server, load, tokens, samples)
+    return Run(load, report, samples)
+
+
+def _run(server: Server, load: Load, tokens: Path, samples: dict[str, Sample]) -> Report:
+    def sample(mark: str) -> None:
+        samples[mark] = server.sample()
+
+    try:
+        return generator.run(load, server.port, tokens, sample)
+    except generator.LoadFailed as failed:
+        raise generator.LoadFailed(
+            f"{failed}\nthe server's output ends with:\n{server.output()}"
+        ) from failed
+
+
+def figures(run: Run) -> dict[str, float]:
+    """The figures of a run by name (`UNITS`), the most telling first."""
+    load, report = run.load, run.report
+    fresh = load.connections - load.first
+    connect = {"connect_us": run.cpu_us("connect", "connected", fresh)}
+    if load.scenario == "connect":
+        return connect
+    if load.scenario == "idle":
+        held = run.samples["held"].rss - run.samples["connect"].rss
+        return {"rss_kib": held / 1024 / max(fresh, 1), **connect}
+    latency = {"p50_ms": report.p50_ms, "p99_ms": report.p99_ms}
+    cpu = {"cpu_us": run.cpu_us("measure", "measured", report.deliveries)}
+    if load.scenario == "rate":
+        return {**latency, **cpu}
+    return {**cpu, "per_second": report.deliveries / report.seconds, **latency}

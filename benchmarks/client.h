@@ -1,0 +1,68 @@
+/* One Socket.IO 5 client over Engine.IO 4 over a WebSocket, without blocking; as much as a load needs. */
+
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tally.h"
+
+enum stage { CLOSED, CONNECTING, UPGRADING, OPENING, AUTHENTICATING, JOINING, READY };
+
+struct bytes {
+    char *at;
+    size_t size;
+    size_t room;
+};
+
+struct client {
+    int fd;
+    enum stage stage;
+    uint32_t index;
+    uint32_t last_ack;         /* id of the newest event that asked for an acknowledgement; 0 joins */
+    uint32_t acknowledged;     /* acknowledgements of events that have come */
+    uint64_t sent;             /* messages published */
+    uint64_t received;         /* distinct messages received */
+    bool wants_write;          /* whether epoll watches for room to write */
+    struct order order;
+    struct bytes in;           /* the beginning of a frame whose rest has not come */
+    struct bytes out;          /* what the socket has not taken */
+    const char *token;
+};
+
+/* What all clients share. */
+struct target {
+    int epoll;
+    uint16_t port;
+    const char *path;
+    uint32_t room_size;        /* client i joins the room bench-(i / room_size) */
+};
+
+extern struct target target;
+
+/* Begin to connect; `stage` tells how far it is. */
+void client_open(struct client *client);
+
+/* epoll says that something can be done. */
+void client_turn(struct client *client, uint32_t events);
+
+/* Send an event with an acknowledgement of the next id, after what waits; `client_flush` hands it to the socket.
+ * `body` is the event's JSON array. */
+void client_emit(struct client *client, const char *body, size_t size);
+
+void client_flush(struct client *client);
+
+void client_close(struct client *client);
+
+/* What the load does about it; all are called from client_turn. */
+void on_ready(struct client *client);
+void on_message(struct client *client, uint32_t publisher, uint64_t number);
+void on_acknowledged(struct client *client, uint32_t ack);
+
+/* Something that makes the run a failed one: `kind` is counted, the first `detail` is kept. */
+enum fault { REFUSED, CUT, GARBLED, FAULTS };
+void on_fault(struct client *client, enum fault kind, const char *detail, size_t size);
+
+#endif

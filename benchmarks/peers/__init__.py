@@ -1,0 +1,52 @@
+"""Who is measured: how each server is started, so that all do the same job under the same load."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ..process import Server, free_port
+
+SECRET = "the secret of a benchmark, 32 bytes or more"
+ROOT = Path(__file__).parents[2]
+NODE_MODULES = ROOT / "tests" / "clients" / "node_modules"
+
+#: High enough that no limit of the service is met: limits are checked, but never refuse.
+UNLIMITED = {
+    "WS_MAX_CONNECTIONS": "19000",
+    "RATE_LIMIT_MAX_MESSAGES": "1000000000",
+    "RATE_LIMIT_MAX_CONNECTIONS": "19000",
+    "MAX_ROOM_MEMBERS": "19000",
+}
+
+
+def service(checkout: Path = ROOT) -> Server:
+    """This service, from a checkout, on the embedded broker; all but its limits at its defaults."""
+    port = free_port()
+    env = {
+        **UNLIMITED,
+        "REALTIME_ENV": "development",
+        "JWT_SECRET": SECRET,
+        "API_KEY": SECRET,
+        "PORT": str(port),
+        "API_PORT": "0",
+        "METRICS_PORT": "0",
+        "HEALTH_CHECK_PORT": "0",
+        "PYTHONPATH": str(checkout),
+    }
+    twistd = Path(sys.executable).with_name("twistd")
+    return Server([sys.executable, str(twistd), "-n", "--pidfile=", "realtime"], env, port, checkout)
+
+
+def socket_io() -> Server:
+    """Socket.IO on Node; its modules from NODE_PATH or those that the tests' clients use."""
+    port = free_port()
+    modules = os.environ.get("NODE_PATH", str(NODE_MODULES))
+    env = {"PORT": str(port), "JWT_SECRET": SECRET, "NODE_PATH": modules}
+    return Server(["node", str(Path(__file__).with_name("socketio_server.js"))], env, port, ROOT)
+
+
+#: The first is the one that the others are held against.
+PEERS: dict[str, Callable[[], Server]] = {"service": service, "socket.io": socket_io}

@@ -1,0 +1,169 @@
+"""``python -m benchmarks.run``: the service beside its peers, interleaved, as a table of ratios.
+
+Exits with 1 if any message was lost, repeated or out of order in any run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+
+from . import cells, generator
+from .peers import PEERS, ROOT, SECRET, service
+from .process import Server, StartFailed
+
+Starts = dict[str, Callable[[], Server]]
+
+
+class Results(msgspec.Struct):
+    """All figures: cell -> peer -> figure -> one value for each repetition.
+
+    :ivar busy: cell -> the greatest share of its processor that the generator used.
+    """
+
+    machine: str
+    commit: str
+    started: float
+    figures: dict[str, dict[str, dict[str, list[float]]]] = {}
+    busy: dict[str, float] = {}
+    failures: list[str] = []
+
+    def add(self, cell: str, peer: str, run: cells.Run) -> None:
+        """Take in one run."""
+        held = self.figures.setdefault(cell, {}).setdefault(peer, {})
+        for name, value in cells.figures(run).items():
+            held.setdefault(name, []).append(value)
+        self.busy[cell] = max(self.busy.get(cell, 0.0), run.report.busy)
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median of some values, and between which they lie."""
+    middle = f"{statistics.median(values):.3g}"
+    return middle if len(values) == 1 else f"{middle} [{min(values):.3g}-{max(values):.3g}]"
+
+
+def table(results: Results, first: str) -> Iterator[str]:
+    """The results as lines of Markdown: each figure of each peer, and `first`'s ratio to the others."""
+    for cell, peers in results.figures.items():
+        others = [peer for peer in peers if peer != first]
+        yield f"\n### {cell}   (generator busy: {results.busy[cell]:.0%})"
+        columns = [*peers, *(f"{first} : {other}" for other in others if first in peers)]
+        yield f"| | {' | '.join(columns)} |"
+        yield f"|---|{'---:|' * len(columns)}"
+        for name in next(iter(peers.values())):
+            row = [spread(figures[name]) for figures in peers.values()]
+            for other in others if first in peers else ():
+                pairs = zip(peers[first][name], peers[other][name], strict=False)
+                row.append(spread([ours / max(theirs, 1e-9) for ours, theirs in pairs]))
+            yield f"| {cells.UNITS[name]} | {' | '.join(row)} |"
+
+
+def interleave(
+    starts: Starts, loads: dict[str, generator.Load], repetitions: int, results: Results
+) -> None:
+    """Measure every cell with every peer, in turns: what drifts on the machine meets all of them."""
+    for repetition in range(repetitions):
+        # whoever runs second finds a machine that the first has warmed: take turns at it
+        order = list(starts)[:: -1 if repetition % 2 else 1]
+        for cell, load in loads.items():
+            for peer in order:
+                told = f"{repetition + 1}/{repetitions} {cell} {peer}"
+                try:
+                    run = cells.measure(starts[peer], load, SECRET)
+                except (generator.LoadFailed, StartFailed) as failed:
+                    results.failures.append(f"{told}: {failed}")
+                    print(f"{told}: FAILED", file=sys.stderr)
+                else:
+                    results.add(cell, peer, run)
+                    shown = ", ".join(
+                        f"{value:.4g} {cells.UNITS[name]}" for name, value in cells.figures(run).items()
+                    )
+                    print(f"{told}: {shown}", file=sys.stderr)
+
+
+def git(*words: str) -> bytes:
+    return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True).stdout
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """The files of another commit, in a directory of their own."""
+    with tempfile.TemporaryDirectory() as directory:
+        with tarfile.open(fileobj=BytesIO(git("archive", "--format=tar", commit))) as files:
+            files.extractall(directory, filter="data")
+        yield Path(directory)
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    cores = len(os.sched_getaffinity(0))
+    return f"{cpu}, {cores} processors, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("cell", nargs="*", default=cells.USUAL, help=cells.ACCEPTED)
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma separated; default %(default)s")
+    parser.add_argument("--against", metavar="COMMIT", help="a commit of this repository as the only peer")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of each measurement; default %(default)s"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values into a file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print the table, and say by the exit status whether all messages came through."""
+    given = options(arguments)
+    unknown = [peer for peer in given.peers.split(",") if peer not in PEERS]
+    if unknown:
+        print(f"no such peer: {unknown[0]}; accepted are {', '.join(PEERS)}", file=sys.stderr)
+        return 2
+    try:
+        loads = {cell: cells.parse(cell, given.seconds) for cell in given.cell}
+        generator.build()
+    except (ValueError, generator.NoCompiler) as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    starts: Starts = {peer: PEERS[peer] for peer in given.peers.split(",")}
+    results = Results(machine(), git("describe", "--always", "--dirty").decode().strip(), time.time())
+    if given.against:
+        with checkout(given.against) as directory:
+            starts = {"service": service, given.against: partial(service, directory)}
+            interleave(starts, loads, given.repetitions, results)
+    else:
+        interleave(starts, loads, given.repetitions, results)
+    print(f"{results.machine}; commit {results.commit}; {given.repetitions} repetitions: median [min-max]")
+    print("\n".join(table(results, next(iter(starts)))))
+    for failure in results.failures:
+        print(f"\nFAILED {failure}")
+    if given.json:
+        given.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
