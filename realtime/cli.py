@@ -31,6 +31,7 @@ def main(
     out, err = stdout or sys.stdout, stderr or sys.stderr
     try:
         status: int = asked.run(asked, environ, out, err)
+        out.flush()
     except ConfigError as error:
         print(error, file=err)
         return 1
@@ -168,4 +169,4 @@ def rst() -> str:
             f"    {setting.kind.name.capitalize()}: {setting.kind.accepted}. Default: {default(setting)}.",
             "",
         ]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("*", "\\*")

@@ -78,12 +78,12 @@ def mask(value: str) -> str:
     return f"*** ({len(value.encode(errors='replace'))} bytes)" if value else ""
 
 
-def _set(kind: Kind, default: object, help: str, production: object = None) -> Any:
+def _set(kind: Kind, default: object, help: str, production: str = "") -> Any:
     text = str(default)
-    setting = Setting(kind, text, help, text if production is None else str(production))
-    return dataclasses.field(
-        default=setting.parse(text), repr=not setting.secret, metadata={"setting": setting}
-    )
+    value = kind.parse(text) if text else kind.empty
+    shown = kind.show(value)
+    setting = Setting(kind, shown, help, production or shown)
+    return dataclasses.field(default=value, repr=not setting.secret, metadata={"setting": setting})
 
 
 #: First parts of channels that name something other than a service.
