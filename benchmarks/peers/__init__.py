@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..process import Server, free_port
+from ..process import Server, StartFailed, free_port
 
 SECRET = "the secret of a benchmark, 32 bytes or more"
 ROOT = Path(__file__).parents[2]
-NODE_MODULES = ROOT / "tests" / "clients" / "node_modules"
+HERE = Path(__file__).parent
+NO_MODULES = "the peers on Node need their modules: (cd benchmarks/peers && npm install --no-package-lock)"
 
 #: High enough that no limit of the service is met: limits are checked, but never refuse.
 UNLIMITED = {
@@ -41,11 +42,15 @@ def service(checkout: Path = ROOT) -> Server:
 
 
 def socket_io() -> Server:
-    """Socket.IO on Node; its modules from NODE_PATH or those that the tests' clients use."""
+    """Socket.IO on Node; its modules are in this folder, or where NODE_PATH says.
+
+    :raises StartFailed: they are not installed.
+    """
+    if not (HERE / "node_modules").exists() and "NODE_PATH" not in os.environ:
+        raise StartFailed(NO_MODULES)
     port = free_port()
-    modules = os.environ.get("NODE_PATH", str(NODE_MODULES))
-    env = {"PORT": str(port), "JWT_SECRET": SECRET, "NODE_PATH": modules}
-    return Server(["node", str(Path(__file__).with_name("socketio_server.js"))], env, port, ROOT)
+    env = {"PORT": str(port), "JWT_SECRET": SECRET}
+    return Server(["node", str(HERE / "socketio_server.js")], env, port, ROOT)
 
 
 #: The first is the one that the others are held against.

@@ -1,0 +1,155 @@
+"""What is drawn from a run: cells, figures, the table, profiles."""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import cells, profile, run
+from benchmarks.generator import Load, Report
+from benchmarks.peers import ROOT
+from benchmarks.process import Sample
+
+REPORT = Report(
+    scenario="fanout",
+    clean=True,
+    connections=100,
+    text=60,
+    publications=50,
+    deliveries=5000,
+    seconds=0.5,
+    busy=0.25,
+    lost=0,
+    repeated=0,
+    disordered=0,
+    misdirected=0,
+    late=False,
+    refused=0,
+    cut=0,
+    garbled=0,
+    fault="",
+    p50_ms=2.0,
+    p99_ms=3.0,
+    max_ms=4.0,
+)
+SAMPLES = {
+    "connect": Sample(cpu=1.0, rss=1 << 20, wall=0.0),
+    "connected": Sample(cpu=1.5, rss=2 << 20, wall=1.0),
+    "measure": Sample(cpu=2.0, rss=2 << 20, wall=2.0),
+    "measured": Sample(cpu=2.1, rss=2 << 20, wall=3.0),
+    "held": Sample(cpu=2.1, rss=3 << 20, wall=3.0),
+}
+
+
+def one_run(scenario: str) -> cells.Run:
+    """A run whose samples are `SAMPLES`."""
+    return cells.Run(Load(scenario=scenario, connections=100, first=50), REPORT, SAMPLES)
+
+
+class CellTests(SynchronousTestCase):
+    """Names of cells, and the figures of a run."""
+
+    def test_parse(self) -> None:
+        """A name says scenario, connections, text, window and rate."""
+        load = cells.parse("fanout-1000-1024b-w20", 1.5)
+        self.assertEqual((load.scenario, load.connections, load.text), ("fanout", 1000, 1024))
+        self.assertEqual((load.window, load.seconds, load.first), (20, 1.5, 50))
+        self.assertEqual(cells.parse("rate-100-60b-2.5/s", 1).rate, 2.5)
+        self.assertEqual(cells.parse("connect-10", 1).first, 5)
+
+    def test_slow(self) -> None:
+        """A percentile of a slow rate is measured for longer than asked."""
+        self.assertEqual(cells.parse("rate-100-60b-10/s", 1).seconds, 3)
+        self.assertEqual(cells.parse("rate-100-60b-10/s", 5).seconds, 5)
+
+    def test_wrong_name(self) -> None:
+        """What is no cell is refused, and the line says what is one."""
+        for name in ("", "fanout", "fanout-x", "fanout-10-w2-60b", "storm-10", "fanout-10-60b-w2 "):
+            failed = self.assertRaises(ValueError, cells.parse, name, 1)
+            self.assertIn("fanout-1000-60b-w2", str(failed))
+
+    def test_usual(self) -> None:
+        """The cells measured by default are cells."""
+        for name in cells.USUAL:
+            cells.parse(name, 1)
+
+    def test_figures(self) -> None:
+        """Microseconds per delivery and per connection, bytes per connection."""
+        fanout = cells.figures(one_run("fanout"))
+        self.assertAlmostEqual(fanout["cpu_us"], 0.1e6 / 5000)
+        self.assertAlmostEqual(fanout["per_second"], 10_000)
+        self.assertEqual((fanout["p50_ms"], fanout["p99_ms"]), (2.0, 3.0))
+        self.assertAlmostEqual(cells.figures(one_run("connect"))["connect_us"], 0.5e6 / 50)
+        self.assertAlmostEqual(cells.figures(one_run("idle"))["rss_kib"], 2048 / 50)
+        self.assertEqual(list(cells.figures(one_run("rate"))), ["p50_ms", "p99_ms", "cpu_us"])
+
+    def test_units(self) -> None:
+        """Every figure has a unit."""
+        for scenario in ("fanout", "rate", "echo", "idle", "connect"):
+            self.assertLessEqual(cells.figures(one_run(scenario)).keys(), cells.UNITS.keys())
+
+
+class TableTests(SynchronousTestCase):
+    """The printed table."""
+
+    def test_table(self) -> None:
+        """Medians with their ranges, and ratios of what was measured in one turn."""
+        results = run.Results("a machine", "abc", 0.0)
+        results.figures = {
+            "connect-10": {
+                "service": {"connect_us": [1.0, 3.0, 2.0]},
+                "other": {"connect_us": [2.0, 2.0, 2.0]},
+            }
+        }
+        results.busy = {"connect-10": 0.5}
+        lines = list(run.table(results, "service"))
+        self.assertIn("| | service | other | service : other |", lines)
+        self.assertIn("| CPU us/connect | 2 [1-3] | 2 [2-2] | 1 [0.5-1.5] |", lines)
+
+    def test_one_peer(self) -> None:
+        """A peer alone has no ratios."""
+        results = run.Results("a machine", "abc", 0.0)
+        results.add("fanout-100", "other", one_run("fanout"))
+        self.assertIn("| CPU us | 20 |", list(run.table(results, "service")))
+
+    def test_wrong_words(self) -> None:
+        """Unknown peers and cells stop it before anything is started."""
+        self.patch(sys, "stderr", told := StringIO())
+        self.assertEqual(run.main(["--peers", "nobody"]), 2)
+        self.assertEqual(run.main(["nothing"]), 2)
+        self.assertIn("no such peer: nobody; accepted are service, socket.io", told.getvalue())
+        self.assertIn("'nothing' is no cell", told.getvalue())
+
+
+class ProfileTests(SynchronousTestCase):
+    """Sampled stacks and what they say."""
+
+    def test_parts(self) -> None:
+        """A sample counts for the part that its innermost line is of."""
+        site = "/venv/lib/python3.11/site-packages"
+        found = profile.parse(
+            [
+                f"main (run.py:1);write ({site}/twisted/internet/abstract.py:1) 3",
+                f"main (run.py:1);deliver ({ROOT}/realtime/fanout.py:1) 5",
+                f"main (run.py:1);onMessage ({site}/autobahn/websocket/protocol.py:1) 2",
+                "main (run.py:1) 1",
+                "not a stack",
+            ]
+        )
+        self.assertEqual(found.samples, 11)
+        self.assertEqual(found.parts, {"Twisted": 3, "our code": 5, "Autobahn": 2, "other libraries": 1})
+        self.assertEqual(found.own["realtime/fanout.py deliver"], 5)
+        self.assertEqual(found.total["run.py main"], 11)
+        self.assertIn("   45.5%  our code", list(found.told(5)))
+
+    def test_system_calls(self) -> None:
+        """A line that calls the kernel counts for the kernel."""
+        file = Path(self.mktemp())
+        file.write_text("idle()\nsent = self.socket.send(data)\n")
+        path = str(file.absolute())
+        self.assertEqual(profile.part(path, "2"), "system calls")
+        self.assertEqual(profile.part(path, "1"), "other libraries")
+        self.assertEqual(profile.part("twisted/missing.py", None), "other libraries")
