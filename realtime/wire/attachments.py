@@ -37,7 +37,7 @@ def _collect(value: Any, found: list[int]) -> None:
     if isinstance(value, dict):
         if value.get(_PLACEHOLDER) is True:
             number = value.get("num")
-            if type(number) is not int or len(value) != 2 or len(found) >= MAX_ATTACHMENTS:
+            if type(number) is not int or len(value) != 2:
                 raise ProtocolError("a placeholder is not valid")
             found.append(number)
             return

@@ -36,7 +36,7 @@ def _shape_table() -> bytes:
 # deep or too large. They also find much that is harmless; that is then looked at closely.
 _SHAPE: Final = _shape_table()
 _EXPONENT: Final = b"0e00"
-_LONG_NUMBER: Final = b"0" * 19
+_LONG_NUMBER: Final = b"0" * 20
 
 
 def split(text: str) -> list[msgspec.Raw]:

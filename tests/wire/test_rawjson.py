@@ -53,7 +53,9 @@ SCREENED = [
     (b'"' + b"[{" * 500 + b'"', b'"' + b"[{" * 500 + b'"'),
     (b'{"constructor":"Ferrari","a":1}', b'{"a":1}'),
     (b'[{"a":{"__proto__":{"admin":true}}}]', b'[{"a":{}}]'),
-    (b'{"\\u005f_proto__":1,"prototype":2}', b"{}"),
+    (b'{"prototype":2}', b"{}"),
+    (b'{"\\u005f\\u005Fproto\\u005f_":1}', b"{}"),
+    (b'{"\\u005f_pr\\u006fto__":1}', b"{}"),
     (b'{"a":"__proto__","proto":1, "x":1.50}', b'{"a":"__proto__","proto":1, "x":1.50}'),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -84,6 +85,7 @@ REFUSED = [
     *('51-["a",{"_placeholder":true,"num":"0"}]', '51-["a",{"_placeholder":true,"num":-1}]'),
     *('51-["a",{"_placeholder":true,"num":0.5}]', '51-["a",{"_placeholder":true}]'),
     *(f"61-[{P0}]", f"61-1{P0}", f'21-["a",{P0}]', "01-{}", f"31-1[{P0}]", f'51-["connect",{P0}]'),
+    "511-" + json.dumps(["a", *({"_placeholder": True, "num": number} for number in range(11))]),
     # Namespaces.
     *("0custom", "0custom,", '2custom,["a"]', "0/a\x1eb,", "0/a\nb", "0/" + "n" * 128 + ",", "0/\ud800,"),
     # Depth.
