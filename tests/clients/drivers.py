@@ -107,6 +107,11 @@ class Client:
         assert isinstance(found, dict)
         return found
 
+    def forget(self) -> None:
+        """Forget all reports so far."""
+        self.reports.clear()
+        self._taken.clear()
+
     async def report(self, kind: str, **fields: Any) -> Report:
         """The next report of a kind with these fields."""
         wanted = {"report": kind, **fields}

@@ -99,6 +99,7 @@ class Proxy:
         self.broken = False
         self.sides: set[_Side] = set()
         self._left: int | None = None
+        self._cut: Deferred[None] | None = None
         self._emptied: Deferred[None] | None = None
         factory = ServerFactory()
         factory.noisy = False
@@ -111,13 +112,12 @@ class Proxy:
         return f"http://127.0.0.1:{self._port.getHost().port}"
 
     def cut(self, *, told: bool = True, flush: bool = False) -> None:
-        """End all connections without a word.
-
-        A polling client does not notice one between two polls: for it, be `broken` for a while.
+        """End all connections without a word, and be `broken`.
 
         :param told: whether the service learns of it; if not, its sockets stay open and silent.
         :param flush: whether clients still get what is on its way to them.
         """
+        self.broken = True
         sides = list(self.sides)
         for side in sides:
             side.silent = True
@@ -127,18 +127,26 @@ class Proxy:
             elif isinstance(side, _ToClient) or told:
                 side.transport.abortConnection()
 
-    def cut_after(self, size: int) -> None:
-        """Let `size` more bytes through to clients, then cut; what connects after that is not cut."""
+    def cut_after(self, size: int) -> Deferred[None]:
+        """Let `size` more bytes through to clients, then `cut`; fires then."""
         self._left = size
+        self._cut = Deferred()
+        return self._cut
+
+    def mend(self) -> None:
+        """Carry new connections again."""
+        self.broken = False
 
     def let_through(self, size: int) -> int:
-        """How many of so many bytes may go on to a client."""
-        if self._left is None:
+        """How many of so many bytes may go on to a client; less than all if this is the cut."""
+        if self._left is None or self._cut is None:
             return size
-        size, self._left = min(size, self._left), self._left - size
-        if self._left < 0:
-            self._left = None
-        return size
+        if size <= self._left:
+            self._left -= size
+            return size
+        left, self._left = self._left, None
+        reactor.callLater(0, self._cut.callback, None)
+        return left
 
     def lost(self, side: _Side) -> None:
         """A side ended."""

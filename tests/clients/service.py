@@ -22,6 +22,9 @@ from .children import DEADLINE, Child, Missing, within
 ROOT = Path(__file__).parents[2]
 LISTENERS = ("PORT", "API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")
 JWT_SECRET = "the tests' own secret, long enough for HMAC"
+#: The first and the last line of what a development server greets people with (realtime/banner.py).
+GREETING = "realtime serves "
+LAST = "socket.onAny("
 API_KEY = "the-tests-own-api-key-0123456789abcdef"
 
 
@@ -36,13 +39,14 @@ def mint(
     user: str,
     *,
     roles: Iterable[str] = (),
-    rooms: Iterable[str] = ("*",),
+    rooms: Iterable[str] = (),
     ttl: float = 3600,
     secret: str = JWT_SECRET,
     **claims: Any,
 ) -> str:
-    """A token as the auth service makes them; it opens all rooms unless told.
+    """A token as the auth service makes them.
 
+    :param rooms: the rooms that it opens, and that are joined for the user.
     :param ttl: seconds until it expires.
     """
     now = time.time()
@@ -56,13 +60,16 @@ class Service:
     :param directory: a new directory of its own: where it runs and keeps its state file.
     :param environ: settings beside the tests' own secret, key and free ports; None unsets one.
     :ivar log: the lines that it wrote.
-    :ivar ports: the port of each listener, by its setting, once it is up.
+    :ivar ports: the port of each listener, by its setting, once it is up; and its address.
+    :ivar greeting: the lines for people that it wrote between those of the log.
     :ivar forgiven: texts; lines of the log that have one of them may be errors.
     """
 
     def __init__(self, directory: Path, environ: Mapping[str, str | None] | None = None) -> None:
         self.log: list[str] = []
         self.ports: dict[str, int] = {}
+        self.addresses: dict[str, str] = {}
+        self.greeting: list[str] = []
         self.forgiven: list[str] = []
         self._directory = directory
         own = {
@@ -121,7 +128,11 @@ class Service:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return f"http://127.0.0.1:{self.ports['PORT']}"
+        return self.base("PORT")
+
+    def base(self, listener: str) -> str:
+        """Where a listener is."""
+        return f"http://{self.addresses[listener]}:{self.ports[listener]}"
 
     async def stop(self) -> None:
         """End it by SIGTERM.
@@ -187,7 +198,7 @@ class Service:
         if body is not None:
             headers["Content-Type"] = "application/json"
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.ports[listener]}{path}"
+        url = self.base(listener) + path
         asked = treq.request(method, url, headers=headers, data=sent, pool=self._pool, timeout=DEADLINE)
         response = await asked
         text = (await response.content()).decode()
@@ -214,12 +225,18 @@ class Service:
         )
 
     def _line(self, line: str) -> None:
+        if line.startswith(GREETING) or (self.greeting and not self.greeting[-1].startswith(LAST)):
+            self.greeting.append(line)
+            return
+        if not line:
+            return
         self.log.append(line)
         if '"listening"' not in line or self._listening is None:
             return
         entry = json.loads(line)
         if entry.get("message") == "listening":
             self.ports[entry["setting"]] = entry["port"]
+            self.addresses[entry["setting"]] = entry["address"]
             if len(self.ports) == len(LISTENERS):
                 self._settle()
 
