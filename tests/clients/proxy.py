@@ -8,7 +8,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory
 from twisted.python.failure import Failure
 
-from .children import DEADLINE, within
+from .children import DEADLINE, Late, within
 
 
 class _Side(Protocol):
@@ -99,7 +99,7 @@ class Proxy:
         self.broken = False
         self.sides: set[_Side] = set()
         self._left: int | None = None
-        self._cut: Deferred[None] | None = None
+        self._full: Deferred[None] = Deferred()
         self._emptied: Deferred[None] | None = None
         factory = ServerFactory()
         factory.noisy = False
@@ -127,11 +127,14 @@ class Proxy:
             elif isinstance(side, _ToClient) or told:
                 side.transport.abortConnection()
 
-    def cut_after(self, size: int) -> Deferred[None]:
-        """Let `size` more bytes through to clients, then `cut`; fires then."""
-        self._left = size
-        self._cut = Deferred()
-        return self._cut
+    async def cut_after(self, size: int, seconds: float) -> None:
+        """Let `size` more bytes through to clients, then `cut`; at the latest after some seconds."""
+        self._left, self._full = size, Deferred()
+        try:
+            await within(seconds, self._full, lambda: f"{size} bytes")
+        except Late:
+            self._left = None
+            self.cut()
 
     def mend(self) -> None:
         """Carry new connections again."""
@@ -139,13 +142,13 @@ class Proxy:
 
     def let_through(self, size: int) -> int:
         """How many of so many bytes may go on to a client; less than all if this is the cut."""
-        if self._left is None or self._cut is None:
+        if self._left is None:
             return size
         if size <= self._left:
             self._left -= size
             return size
         left, self._left = self._left, None
-        reactor.callLater(0, self._cut.callback, None)
+        reactor.callLater(0, self._full.callback, None)
         return left
 
     def lost(self, side: _Side) -> None:

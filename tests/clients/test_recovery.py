@@ -81,7 +81,7 @@ class TwentyCutsTests(RecoveryCase):
             if how < 2:
                 await self.cut(told=how == 0)
             else:
-                await self.proxy.cut_after(dice.randrange(4000))
+                await self.proxy.cut_after(dice.randrange(4000), 1)
                 await self.receiver.report("disconnect")
             await self.back()
         self.assertEqual((await self.sender.report("flowed"))["refused"], [])
@@ -147,7 +147,7 @@ class OneCutMixin:
         dice = random.Random(7)
         for size in (0, 150, 400, 700, *(dice.randrange(1000, 60_000) for _ in range(6))):
             self.proxy.mend()
-            await self.proxy.cut_after(size)
+            await self.proxy.cut_after(size, 10)
         self.proxy.mend()
         await self.received_all(900)
         connects = [report for report in self.receiver.reports if report["report"] == "connect"]
