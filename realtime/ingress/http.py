@@ -1,0 +1,256 @@
+"""The HTTP API: how other services publish, and ask who is there.
+
+Every path wants ``Authorization: Bearer API_KEY``; every answer is JSON. See docs/http.rst.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from heapq import nsmallest
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, unquote_to_bytes
+
+import msgspec
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NotTaken
+
+from ..broker.interface import IStateStore
+from ..errors import (
+    InternalError,
+    InvalidMessage,
+    InvalidPublication,
+    InvalidRoom,
+    MethodNotAllowed,
+    NotFound,
+    RealtimeError,
+    Unauthorized,
+)
+from ..names import valid_room, valid_user
+from ..presence import member_payload
+from .answers import json_answer, refusal
+from .publish import Accepted, Ingest
+from .site import Site
+
+_log = Logger()
+
+#: Rooms in one page of ``GET /v1/rooms``: as it comes, and at the most.
+ROOMS_PAGE: Final = 100
+ROOMS_PAGE_MAX: Final = 1000
+
+
+class Census(Protocol):
+    """Who is connected to this node. Its length is the number of connections."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def users(self) -> int: ...
+
+    def transports(self) -> Mapping[str, int]: ...
+
+
+class _Publish(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The body of ``POST /v1/publish``. A misspelt field is refused: it might be the ``messageId``."""
+
+    channel: str
+    data: msgspec.Raw
+    message_id: str | None = None
+
+
+_decode_publish = msgspec.json.Decoder(_Publish).decode
+
+
+class Api:
+    """The HTTP API of one node.
+
+    :param key: the API key; not empty.
+    :param disconnect_user: ends all connections of a user for good, and says how many.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        ingest: Ingest,
+        store: IStateStore,
+        connections: Census,
+        disconnect_user: Callable[[str], int],
+    ) -> None:
+        self._ingest = ingest
+        self._store = store
+        self._connections = connections
+        self._disconnect_user = disconnect_user
+        self.resource = ApiResource(self._app(), key)
+
+    def _app(self) -> Any:
+        app = Klein()
+        # Else werkzeug answers // with a redirect to a place that the Host header names.
+        app.url_map.merge_slashes = False
+        routes = (
+            ("POST", "/v1/publish", self._publish),
+            ("GET", "/v1/rooms", self._rooms),
+            ("GET", "/v1/rooms/<room>/members", self._members),
+            ("GET", "/v1/users/<path:user>/presence", self._presence),
+            ("DELETE", "/v1/users/<path:user>/connections", self._disconnect),
+            ("GET", "/v1/connections/count", self._count),
+        )
+        for method, path, handler in routes:
+            app.route(path, methods=[method])(handler)
+        app.handle_errors(Exception)(_failed)
+        return app
+
+    def _publish(self, request: Request) -> Deferred[bytes]:
+        assert request.content is not None  # it is there before a resource renders
+        body = _publish_body(request.content.read())
+        publishing = self._ingest.publish(body.channel, bytes(body.data), body.message_id)
+        return publishing.addCallback(lambda accepted: json_answer(request, _told(accepted)))
+
+    async def _rooms(self, request: Request) -> bytes:
+        query = _query(request)
+        limit = _limit(query.get("limit"))
+        after = query.get("after", "")
+        if after and not valid_room(after):
+            raise InvalidMessage("after: expected a room id")
+        rooms = await self._store.rooms()
+        page = nsmallest(limit + 1, (room for room in rooms if room > after))
+        told: dict[str, Any] = {
+            "rooms": [{"roomId": room, "users": rooms[room]} for room in page[:limit]],
+            "next": page[limit - 1] if len(page) > limit else None,
+        }
+        return json_answer(request, told)
+
+    async def _members(self, request: Request, room: str) -> bytes:
+        if not valid_room(room):
+            raise InvalidRoom()
+        members = await self._store.members(room)
+        told = {"roomId": room, "members": [member_payload(presence) for presence in members]}
+        return json_answer(request, told)
+
+    async def _presence(self, request: Request, user: str) -> bytes:
+        presence = await self._store.presence(_user(user))
+        return json_answer(request, member_payload(presence))
+
+    def _disconnect(self, request: Request, user: str) -> bytes:
+        return json_answer(request, {"disconnected": self._disconnect_user(_user(user))})
+
+    def _count(self, request: Request) -> bytes:
+        told = {
+            "connections": len(self._connections),
+            "users": self._connections.users,
+            "transports": dict(self._connections.transports()),
+        }
+        return json_answer(request, told)
+
+
+def api_site(api: Api, clock: IReactorTime) -> Site:
+    """The factory of the listener at API_PORT."""
+    return Site(api.resource, clock)
+
+
+class ApiResource(Resource):
+    """The root of the listener: lets a request with the key through to the routes of `app`."""
+
+    isLeaf = True
+
+    def __init__(self, app: Any, key: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        if not key:
+            raise ValueError("the HTTP API needs an API key")
+        self._routes = app.resource()
+        self._key = key.encode()
+
+    def render(self, request: Request) -> Any:
+        try:
+            self._check(request)
+            return self._routes.render(request)
+        except RealtimeError as error:
+            return refusal(request, error)
+        except HTTPException:
+            return refusal(request, InvalidMessage("the Host header is not valid"))
+
+    def _check(self, request: Request) -> None:
+        given = request.requestHeaders.getRawHeaders(b"Authorization", [])
+        scheme, _, key = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        if not (hmac.compare_digest(key.strip(), self._key) and scheme.lower() == b"bearer"):
+            raise Unauthorized()
+        # What klein can't decode it would log with a traceback.
+        if not (request.method.isalpha() and request.method.isupper()):
+            raise MethodNotAllowed()
+        try:
+            unquote_to_bytes(request.path).decode()
+            request.getRequestHostname().decode("ascii")
+        except UnicodeDecodeError:
+            raise InvalidMessage("the path is not UTF-8, or the Host header not ASCII") from None
+
+
+def _failed(request: Request, failure: Failure) -> bytes:
+    error = failure.value
+    if isinstance(error, NotTaken):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        request.setHeader(b"Allow", allowed.encode())
+        return refusal(request, MethodNotAllowed(f"this path takes {allowed}"))
+    if isinstance(error, HTTPException):
+        return refusal(request, NotFound())
+    if isinstance(error, RealtimeError):
+        return refusal(request, error)
+    _log.failure("the HTTP API failed to answer", failure)
+    return refusal(request, InternalError())
+
+
+def _publish_body(body: bytes) -> _Publish:
+    try:
+        return _decode_publish(body)
+    except msgspec.ValidationError as error:
+        # An unknown field is named in the message: as long as the caller made it.
+        raise InvalidPublication(f"the body is not as expected: {str(error)[:200]}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidPublication(f"the body is not JSON: {str(error)[:200]}") from None
+    except RecursionError:
+        raise InvalidPublication("the body nests too deep") from None
+
+
+def _told(accepted: Accepted) -> dict[str, Any]:
+    audience = accepted.audience
+    told: dict[str, Any] = {
+        "id": accepted.id,
+        "offset": None if accepted.position is None else accepted.position.offset,
+        "audience": {
+            "everyone": audience.everyone,
+            "users": sorted(audience.users),
+            "rooms": sorted(audience.rooms),
+        },
+    }
+    if accepted.repeated:
+        told["repeated"] = True
+    return told
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The query's fields; of one that is repeated, the last."""
+    text = request.uri.partition(b"?")[2].decode("ascii", "replace")
+    try:
+        return {name: values[-1] for name, values in parse_qs(text, max_num_fields=10).items()}
+    except ValueError:
+        raise InvalidMessage("the query has more than 10 fields") from None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return ROOMS_PAGE
+    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= ROOMS_PAGE_MAX:
+        return int(text)
+    raise InvalidMessage(f"limit: expected a whole number from 1 to {ROOMS_PAGE_MAX}")
+
+
+def _user(user: str) -> str:
+    if not valid_user(user):
+        raise InvalidMessage("the user id in the path is not one")
+    return user
