@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from .payload import spliced
+
 #: The channel of publications that are not for exactly one room. No room id can look like it.
 EVERYONE: Final = "*"
 
@@ -115,8 +117,7 @@ class Publication(msgspec.Struct, frozen=True):
                 fields.append(b'"timestamp":%d' % self.time)
             elif self.position is not None:
                 fields.append(b'"offset":%d' % self.position.offset)
-        comma = b"" if self.data == b"{}" else b","
-        return self.data[:-1] + comma + b",".join(fields) + b"}"
+        return spliced(self.data, fields)
 
 
 class Published(msgspec.Struct, frozen=True):

@@ -139,6 +139,8 @@ class MemoryBroker:
         self._delivery: IDelivery | None = None
         self._outgoing: deque[Publication] = deque()
         self._delivering = False
+        # From the beginning: made later, its log would begin after what a session has to prove.
+        self.hold(EVERYONE)
 
     # -- life
 
@@ -184,7 +186,7 @@ class MemoryBroker:
 
     def _drop_one(self) -> None:
         for name, channel in islice(self._channels.items(), 100):
-            if not channel.holders and name != EVERYONE:
+            if not channel.holders:
                 self._drop(name, channel)
                 return
 
@@ -213,7 +215,7 @@ class MemoryBroker:
             )
             self._bytes -= before - channel.bytes
             kept = self._history_ttl if channel.history else self._retention
-            if not channel.holders and channel.touched + kept <= now and name != EVERYONE:
+            if not channel.holders and channel.touched + kept <= now:
                 self._drop(name, channel)
         self._expire_keys(now)
 

@@ -1,0 +1,143 @@
+"""House: a whole node without sockets, on a clock that tests move, and clients that live in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jwt
+from twisted.internet.testing import MemoryReactorClock
+
+from realtime.messages import Handshake
+from realtime.node import Node
+from realtime.settings import Settings
+from realtime.wire.socketio import SocketIOSession
+
+from .outlets import MemoryOutlet
+
+SECRET = "a secret of at least thirty-two bytes"
+REFRESH_SECRET = "another secret, for refresh tokens only"
+START = 1_700_000_000.0
+
+
+class House:
+    """One node, started.
+
+    :param settings: what differs from the defaults of development; times in seconds.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = MemoryReactorClock()
+        given = {
+            "jwt_secret": SECRET,
+            "jwt_refresh_secret": REFRESH_SECRET,
+            "api_key": "the key of the api",
+            "rate_limit_max_messages": 100_000,
+            **settings,
+        }
+        self.node = Node(Settings(**given), clock=self.clock, wall=self.wall)
+        self.node.privilegedStartService()
+        self.node.startService()
+
+    def wall(self) -> float:
+        return START + self.clock.seconds()
+
+    def token(self, user: str | int = "alice", ttl: float = 3600, **claims: Any) -> str:
+        made = {"sub": user, "exp": int(self.wall() + ttl), **claims}
+        return jwt.encode(made, SECRET, algorithm="HS256")
+
+    def client(self, user: str | None = None, **auth: Any) -> Client:
+        """A client; connected as `user`, if one is named."""
+        client = Client(self)
+        if user is not None:
+            client.connect(token=self.token(user), **auth)
+        return client
+
+    def publish(self, channel: str, data: dict[str, Any], message_id: str | None = None) -> Any:
+        """Publish as a service does; answers what `Ingest.publish` answers."""
+        found: list[Any] = []
+        done = self.node.ingest.publish(channel, json.dumps(data).encode(), message_id)
+        done.addBoth(found.append)
+        return found[0]
+
+    def stop(self) -> None:
+        self.node.stopService()
+
+
+class Client:
+    """A Socket.IO client without a transport.
+
+    :ivar pid: what the server said on CONNECT.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.outlet = MemoryOutlet()
+        session = SocketIOSession(1_000_000)
+        self.receiver = house.node.router.accept(self.outlet, session, Handshake("127.0.0.1"))
+        self.pid = ""
+        self.sid = ""
+        self.answer = ""
+        self._acks = 0
+        self._seen = 0
+        self.offset: str | None = None
+
+    def connect(self, **auth: Any) -> Client:
+        before = len(self.outlet.frames)
+        self.receiver.received("0" + (json.dumps(auth) if auth else ""))
+        packets = self.outlet.packets()[before:]
+        self.answer = packets[0] if packets else ""
+        if self.answer.startswith("40"):
+            told = json.loads(self.answer[2:])
+            self.sid, self.pid = told["sid"], told["pid"]
+        return self
+
+    def emit(self, name: str, *arguments: Any) -> None:
+        self.receiver.received("2" + json.dumps([name, *arguments]))
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Emit with an acknowledgement, and answer it; None if there is none (yet)."""
+        self._acks += 1
+        self.receiver.received(f"2{self._acks}" + json.dumps([name, *arguments]))
+        prefix = f"43{self._acks}["
+        for text in self.outlet.packets():
+            if text.startswith(prefix):
+                return json.loads(text[len(prefix) - 1 :])[0]
+        return None
+
+    def join(self, room: str, **more: Any) -> Any:
+        return self.call("room:join", {"roomId": room, **more})
+
+    def say(self, room: str, text: str, **more: Any) -> Any:
+        return self.call("room:message", {"roomId": room, "text": text, **more})
+
+    def news(self) -> list[list[Any]]:
+        """The events since it was last asked, without offsets, which it remembers as a client does."""
+        events = self.outlet.events()
+        fresh = events[self._seen :]
+        self._seen = len(events)
+        for event in fresh:
+            if isinstance(event[-1], str):
+                self.offset = event.pop()
+        return fresh
+
+    def heard(self, name: str) -> list[Any]:
+        """The payloads of the events of one name since `news` was last asked."""
+        return [event[1] for event in self.news() if event[0] == name]
+
+    def cut(self) -> None:
+        """The transport is lost."""
+        self.receiver.closed("transport_close")
+
+    def leave(self) -> None:
+        """DISCONNECT."""
+        self.receiver.received("1")
+
+    def back(self, **auth: Any) -> Client:
+        """A new transport that takes up this one's session, as socket.io-client does."""
+        self.news()
+        following = Client(self.house)
+        offset = {} if self.offset is None else {"offset": self.offset}
+        following.connect(**{"pid": self.pid, **offset, **auth})
+        following.offset = self.offset
+        return following

@@ -1,0 +1,132 @@
+"""Fan-out: each entitled connection once, one encoding per kind, and no receiver harms another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from realtime.broker.interface import IDelivery
+from realtime.connections import Connection
+from realtime.errors import Close
+from realtime.fanout import DROP_ABOVE, Fanout
+from realtime.messages import Audience, Publication
+from realtime.metrics import Metrics
+from realtime.rooms import Rooms
+
+from .test_limits import connection
+
+
+class FanoutTests(SynchronousTestCase):
+    """`Fanout`."""
+
+    def setUp(self) -> None:
+        self.rooms = Rooms()
+        self.metrics = Metrics()
+        self.fanout = Fanout(self.rooms, self.metrics, lambda: 1.5)
+
+    def member(self, user: str, *rooms: str, encoding: str = "a") -> Connection:
+        made = connection(user)
+        made.id = f"c-{user}"
+        made.encoding = encoding
+        self.rooms.admit(made)
+        for room in rooms:
+            self.rooms.enter(made, room, True)
+        return made
+
+    def deliver(self, event: str = "room:message", **audience: Any) -> None:
+        self.fanout.deliver(Publication(event, b'{"n":1}', Audience(**audience), "1", 1000))
+
+    @staticmethod
+    def got(*members: Connection) -> list[int]:
+        return [len(member.outlet.frames) for member in members]
+
+    def test_interface(self) -> None:
+        """It provides ``IDelivery``."""
+        verifyObject(IDelivery, self.fanout)
+
+    def test_audiences(self) -> None:
+        """Everyone, one room, a union; each connection once."""
+        a = self.member("a", "r1", "r2", "user:a")
+        b = self.member("b", "r2", "user:b")
+        c = self.member("c")
+        self.deliver(rooms=frozenset(("r1",)))
+        self.assertEqual(self.got(a, b, c), [1, 0, 0])
+        self.deliver(rooms=frozenset(("r1", "r2")), users=frozenset("ab"))
+        self.assertEqual(self.got(a, b, c), [2, 1, 0])
+        self.deliver(everyone=True)
+        self.assertEqual(self.got(a, b, c), [3, 2, 1])
+        self.deliver(users=frozenset("b"))
+        self.assertEqual(self.got(a, b, c), [3, 3, 1])
+        self.deliver(rooms=frozenset(("nobody",)))
+        self.deliver()
+        self.assertEqual(self.got(a, b, c), [3, 3, 1])
+
+    def test_exceptions(self) -> None:
+        """Users and connections can be left out."""
+        a, b = self.member("a", "r"), self.member("b", "r")
+        self.deliver(rooms=frozenset("r"), except_users=frozenset("a"))
+        self.deliver(rooms=frozenset("r"), except_connections=frozenset(("c-b",)))
+        self.assertEqual(self.got(a, b), [1, 1])
+
+    def test_encoded_once(self) -> None:
+        """Receivers of one encoding share one frame; another encoding has its own."""
+        a, b, c = self.member("a", "r"), self.member("b", "r"), self.member("c", "r", encoding="b")
+        self.deliver(rooms=frozenset("r"))
+        self.assertIs(a.outlet.frames[0], b.outlet.frames[0])
+        self.assertIsNot(a.outlet.frames[0], c.outlet.frames[0])
+
+    def test_muted(self) -> None:
+        """Who mutes is left out."""
+        a, b = self.member("a", "r"), self.member("b", "r")
+        a.muted_events = frozenset(("ticket:sold",))
+        self.rooms.remute(a)
+        self.deliver("ticket:sold", rooms=frozenset("r"))
+        self.deliver("ticket:sold", rooms=frozenset("r"), except_users=frozenset("x"))
+        self.assertEqual(self.got(a, b), [0, 2])
+
+    def test_droppable(self) -> None:
+        """Typing is not queued for who does not keep up; messages are."""
+        a = self.member("a", "r")
+        a.outlet.buffered = DROP_ABOVE + 1
+        self.deliver("room:typing", rooms=frozenset("r"))
+        self.assertEqual(self.got(a), [0])
+        self.deliver(rooms=frozenset("r"))
+        self.assertEqual(self.got(a), [1])
+
+    def test_broken_transport(self) -> None:
+        """A transport that fails is closed; the receivers after it get theirs."""
+        a, b = self.member("a", "r"), self.member("b", "r")
+
+        def broken(frame: object) -> None:
+            raise OSError("gone")
+
+        a.outlet.write = broken
+        self.deliver(rooms=frozenset("r"))
+        self.assertEqual(self.got(b), [1])
+        self.assertIs(a.outlet.close_reason, Close.INTERNAL)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_receivers_that_leave_meanwhile(self) -> None:
+        """A write that ends a connection does not disturb the delivery."""
+        members = [self.member(str(n), "r") for n in range(3)]
+        write = members[0].outlet.write
+
+        def leaving(frame: Any) -> None:
+            write(frame)
+            self.rooms.dismiss(members[0])
+
+        members[0].outlet.write = leaving
+        self.deliver(rooms=frozenset("r"))
+        self.assertEqual(self.got(*members), [1, 1, 1])
+
+    def test_counted(self) -> None:
+        """Messages, bytes and latency are counted, once per fan-out."""
+        self.member("a", "r")
+        self.member("b", "r")
+        self.deliver(rooms=frozenset("r"))
+        value = self.metrics.registry.get_sample_value
+        self.assertEqual(value("realtime_messages_sent_total", {"event": "room:message"}), 2)
+        self.assertEqual(value("realtime_delivery_seconds_count", {"event": "room:message"}), 1)
+        self.assertEqual(value("realtime_delivery_seconds_sum", {"event": "room:message"}), 0.5)

@@ -1,0 +1,125 @@
+"""Rooms: names, entry, the index, muting, typing."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from realtime.errors import InvalidRoom, RoomForbidden
+from realtime.messages import Identity
+from realtime.rooms import Rooms, Typing, check_entry, check_name, granted
+
+from .test_limits import connection
+
+
+def identity(*grants: str) -> Identity:
+    return Identity("alice", frozenset(), grants, 0.0)
+
+
+class EntryTests(SynchronousTestCase):
+    """Who may be where."""
+
+    def test_names(self) -> None:
+        """Room ids follow the grammar; reserved ones are closed."""
+        for room in ("lobby", "event:42", "private:7", "A-b_c:d:e", "x" * 128, "users:1", "roles"):
+            check_name(room)
+        for room in ("", ":", "a:", "a..b", "é", "a b", "x" * 129, "a\n"):
+            self.assertRaises(InvalidRoom, check_name, room)
+        for room in ("user:alice", "role:staff", "user", "role"):
+            self.assertRaises(RoomForbidden, check_name, room)
+
+    def test_grants(self) -> None:
+        """A grant is a room id, or a prefix that ends in a star."""
+        self.assertTrue(granted(identity("a:1"), "a:1"))
+        self.assertFalse(granted(identity("a:1"), "a:12"))
+        self.assertTrue(granted(identity("a:*"), "a:12"))
+        self.assertFalse(granted(identity("a:*"), "a"))
+        self.assertTrue(granted(identity("*"), "anything"))
+        self.assertFalse(granted(identity(), "a"))
+
+    def test_private(self) -> None:
+        """Private rooms need a grant, public ones do not."""
+        check_entry(identity(), "lobby")
+        check_entry(identity("private:7"), "private:7")
+        self.assertRaises(RoomForbidden, check_entry, identity("private:8"), "private:7")
+        self.assertRaises(RoomForbidden, check_entry, identity("*"), "user:bob")
+
+
+class RoomsTests(SynchronousTestCase):
+    """`Rooms`."""
+
+    def test_enter_and_remove(self) -> None:
+        """A room exists while it has members."""
+        rooms, client = Rooms(), connection("alice")
+        rooms.enter(client, "lobby", True)
+        rooms.enter(client, "user:alice", False)
+        self.assertEqual((len(rooms), rooms.memberships), (2, 2))
+        self.assertEqual((client.rooms, client.joined), ({"lobby", "user:alice"}, {"lobby"}))
+        rooms.remove(client, "lobby")
+        self.assertIsNone(rooms.get("lobby"))
+        self.assertEqual(client.joined, set())
+
+    def test_dismiss(self) -> None:
+        """Nothing is left of a connection that was dismissed."""
+        rooms, client = Rooms(), connection("alice")
+        client.muted_events = frozenset(("x",))
+        rooms.admit(client)
+        rooms.enter(client, "lobby", True)
+        rooms.dismiss(client)
+        rooms.dismiss(client)
+        self.assertEqual((len(rooms), client.rooms), (0, set()))
+        self.assertEqual((rooms.everyone.members, rooms.everyone.muting), ({}, {}))
+
+    def test_muting(self) -> None:
+        """Muting an event or a whole room holds in every room, and can be taken back."""
+        rooms, client = Rooms(), connection("alice")
+        client.muted_events, client.muted_rooms = frozenset(("ping",)), frozenset(("quiet",))
+        rooms.admit(client)
+        for room in ("lobby", "quiet"):
+            rooms.enter(client, room, True)
+        lobby, quiet = rooms.get("lobby"), rooms.get("quiet")
+        assert lobby is not None and quiet is not None
+        self.assertEqual((lobby.deaf_to("ping"), lobby.deaf_to("pong")), ({client}, set()))
+        self.assertEqual(quiet.deaf_to("pong"), {client})
+        self.assertEqual(rooms.everyone.deaf_to("ping"), {client})
+        client.muted_events = client.muted_rooms = frozenset()
+        rooms.remute(client)
+        self.assertEqual((lobby.muting, quiet.muting, rooms.everyone.muting), ({}, {}, {}))
+
+    def test_event_named_like_the_mark_of_all(self) -> None:
+        """A muted event called ``*`` is an event, not everything."""
+        rooms, client = Rooms(), connection("alice")
+        client.muted_events = frozenset(("*",))
+        rooms.enter(client, "lobby", True)
+        room = rooms.get("lobby")
+        assert room is not None
+        self.assertEqual(room.deaf_to("pong"), set())
+
+
+class TypingTests(SynchronousTestCase):
+    """`Typing`."""
+
+    def test_ends(self) -> None:
+        """Typing ends by itself, once, after the last sign of it."""
+        clock = Clock()
+        stopped: list[tuple[str, str]] = []
+        typing = Typing(clock, 3.0, lambda user, room: stopped.append((user, room)))
+        self.assertTrue(typing.start("alice", "lobby"))
+        clock.advance(2)
+        self.assertFalse(typing.start("alice", "lobby"))
+        self.assertTrue(typing.start("alice", "other"))
+        clock.advance(2)
+        self.assertEqual(stopped, [])
+        clock.advance(1)
+        self.assertEqual(stopped, [("alice", "lobby"), ("alice", "other")])
+        self.assertFalse(typing.stop("alice", "lobby"))
+
+    def test_stop(self) -> None:
+        """Who says that it has ended is not told of again."""
+        clock = Clock()
+        stopped: list[object] = []
+        typing = Typing(clock, 3.0, lambda *who: stopped.append(who))
+        typing.start("alice", "lobby")
+        self.assertTrue(typing.stop("alice", "lobby"))
+        clock.advance(5)
+        self.assertEqual(stopped, [])
