@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol
 
 from twisted.application.service import IService, MultiService
 from twisted.internet import reactor as _reactor
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -39,7 +38,7 @@ _TOKEN_LIFETIME: Final = 43200.0
 class NodeFactory(Protocol):
     """What makes the service; `realtime.node.Node`.
 
-    :param clock: drives all timers; monotonic.
+    :param clock: the reactor; its clock is monotonic.
     :param wall: seconds since the epoch.
     :param on_ready: to be called once all ports are bound, with the real port of each of the
         settings that name one (``{"PORT": 3003, ...}``).
@@ -49,7 +48,7 @@ class NodeFactory(Protocol):
         self,
         settings: Settings,
         *,
-        clock: IReactorTime,
+        clock: Any,
         wall: Callable[[], float],
         on_ready: Callable[[Mapping[str, int]], None],
     ) -> IService: ...
@@ -140,24 +139,44 @@ def makeService(
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     for warning in unknown(environ):
-        log.warn("{warning}", warning=warning)
+        log.warn("{text}", text=warning)
     _allow_files(settings.ws_max_connections + _OTHER_FILES)
     if node is None:
         from .node import Node
 
         node = Node
     twistd: Mapping[str, Any] = options.parent or {}
-    greets = bool(twistd.get("nodaemon")) and not settings.production
 
     def ready(ports: Mapping[str, int]) -> None:
-        if greets:
-            token = mint(settings, USER, now=time.time(), lifetime=_TOKEN_LIFETIME)
-            # not sys.stdout, which is the log by now: a token never goes there
-            print(banner(settings, ports["PORT"], token), end="", file=sys.__stdout__, flush=True)
+        if twistd.get("nodaemon") and not settings.production:
+            reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
+    reactor.callWhenRunning(_take_signals)
     service = Realtime(twistd)
     node(settings, clock=reactor, wall=time.time, on_ready=ready).setServiceParent(service)
     return service
+
+
+def _greet(settings: Settings, port: int) -> None:
+    token = mint(settings, USER, now=time.time(), lifetime=_TOKEN_LIFETIME)
+    # not sys.stdout, which is the log by now: a token never goes there
+    print(banner(settings, port, token), end="", file=sys.__stdout__, flush=True)
+
+
+def _take_signals() -> None:
+    """Let SIGTERM and SIGINT end the process with status 0, after the drain; a second one at once.
+
+    By Twisted's own handlers it would die of the signal, and a second one would be a logged error.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_DFL)
+        log.info("stopping: {signal}", signal=signal.Signals(number).name)
+        reactor.callFromThread(reactor.stop)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
 
 
 def _allow_files(wanted: int) -> None:
