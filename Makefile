@@ -1,0 +1,109 @@
+# make run    starts a development server, on a machine with nothing but python3, pip, node, make, apt
+# make test   installs what the tests need, and runs them all
+# make help   lists the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+# test processes side by side
+JOBS ?= 2
+
+bin := $(VENV)/bin
+trial := $(bin)/python -m twisted.trial
+clients := tests/clients/node_modules/.installed
+# in compat mode only does an editable install let twistd find the plugin
+install := $(bin)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
+
+dotted = $(subst /,.,$(patsubst %.py,%,$(patsubst %/__init__.py,%,$(1))))
+packages := $(call dotted,$(wildcard tests/*/__init__.py))
+unit := $(call dotted,$(wildcard tests/test_*.py)) \
+	$(filter-out tests.clients tests.faults tests.load,$(packages))
+integration := tests.ingress $(call dotted,$(wildcard tests/clients/test_http*.py tests/clients/test_publish*.py))
+websocket := tests.wire tests.transport tests.conformance tests.clients
+load := $(filter tests.load,$(packages))
+connection := tests.faults $(call dotted,$(wildcard tests/clients/test_recover*.py))
+
+.PHONY: help run test test-unit test-integration test-websocket test-load test-connection
+.PHONY: coverage lint style types docs clean
+
+help:
+	@echo 'run               start a development server, print its address and a token'
+	@echo 'test              install what the tests need, run them all'
+	@echo 'test-unit         all but the tests with real clients, faults and load'
+	@echo 'test-integration  what other services call'
+	@echo 'test-websocket    protocols and transports, with real clients'
+	@echo 'test-load         many connections'
+	@echo 'test-connection   cuts, recovery, faults'
+	@echo 'coverage          lines and branches that the unit tests reach'
+	@echo 'lint types        ruff; mypy'
+	@echo 'style             let ruff rewrite what it can'
+	@echo 'docs              write docs/settings.rst anew'
+	@echo 'clean             remove what was installed and made here'
+
+run: $(VENV)/.run
+	$(bin)/twistd --nodaemon --pidfile= realtime
+
+test: $(VENV)/.test $(clients) tools
+	$(trial) -j$(JOBS) tests
+
+test-unit: $(VENV)/.test
+	$(trial) -j$(JOBS) $(unit)
+
+test-integration: $(VENV)/.test $(clients) tools
+	$(trial) -j$(JOBS) $(integration)
+
+test-websocket: $(VENV)/.test $(clients) tools
+	$(trial) -j$(JOBS) $(websocket)
+
+test-load: $(VENV)/.test $(clients) tools
+	$(if $(load),$(trial) $(load),@echo 'there are no load tests yet')
+
+test-connection: $(VENV)/.test $(clients) tools
+	$(trial) -j$(JOBS) $(connection)
+
+coverage: $(VENV)/.test
+	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)
+	$(bin)/coverage report --show-missing --skip-covered
+
+lint: $(VENV)/.test
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+
+types: $(VENV)/.test
+	$(bin)/mypy
+
+style: $(VENV)/.test
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+docs: $(VENV)/.run
+	$(bin)/realtime settings --rst > docs/settings.rst
+
+clean:
+	rm -rf $(VENV) tests/clients/node_modules build dist *.egg-info _trial_temp* .coverage .hypothesis
+	rm -rf .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@.ci/need 'command -v $(PYTHON)' python3
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
+	@.ci/need '$(PYTHON) -c "import venv, ensurepip"' python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/pip setup.cfg pyproject.toml
+	$(install) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(install) --editable '.[test,dev]'
+	@touch $@
+
+.PHONY: tools
+tools:
+	@.ci/need 'command -v redis-server' redis-server
+	@.ci/need 'command -v chromium' chromium
+
+$(clients): tests/clients/package.json
+	@.ci/need 'command -v node' nodejs
+	@.ci/need 'command -v npm' npm
+	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
