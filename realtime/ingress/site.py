@@ -54,6 +54,8 @@ class Request(server.Request):
         self.channel.loseConnection()
 
     def process(self) -> None:
+        if self.path == b"*":
+            self.path = b"/"  # else twisted.web answers by itself, past the resource and its key
         if not self._cut:
             super().process()  # type: ignore[no-untyped-call]
 
