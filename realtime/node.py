@@ -1,0 +1,346 @@
+"""Node: builds the whole service from settings, a clock and a broker; starts it, and drains it on stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from . import __version__
+from .auth import Authenticator
+from .broker.memory import MemoryBroker
+from .broker.memory_state import MemoryStateStore
+from .connections import Connections, IReceiver
+from .errors import Close
+from .fanout import Fanout
+from .health import Health, Phase
+from .ids import secret_id, unique_id
+from .ingress.admin import health_resource, metrics_resource
+from .ingress.http import Api
+from .ingress.publish import Ingest
+from .limits import RateLimit
+from .messages import Audience, Publication
+from .metrics import Metrics
+from .presence import Announcer, PresenceService
+from .rooms import Rooms
+from .router import Router
+from .sessions import SessionRules, Sessions
+from .settings import ConfigError, Settings
+from .transport.door import DoorFactory
+from .transport.engine import EngineServer, EngineSocket
+from .transport.origins import Origins
+from .transport.polling import PollingResource
+from .transport.site import Site
+from .transport.websocket import WebSockets
+from .wire.socketio import SocketIOSession
+
+_log = Logger()
+
+#: Connections waiting to be accepted by the kernel. Twisted's 50 makes a reconnect storm fail.
+BACKLOG: Final = 1024
+
+#: Connections closed at once while draining, and the seconds between two such batches.
+DRAIN_BATCH: Final = 200
+DRAIN_PAUSE: Final = 0.1
+
+
+class Node(MultiService):
+    """One node of the service, on the embedded broker.
+
+    :param clock: the reactor, or a stand-in: IReactorTime and IReactorTCP.
+    :param wall: seconds since the epoch.
+    :param on_ready: called once all ports are bound, with the port of each setting.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Any,
+        wall: Callable[[], float],
+        on_ready: Callable[[Mapping[str, int]], object] = lambda ports: None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.id = secret_id()
+        self._clock = clock
+        self._wall = wall
+        self._on_ready = on_ready
+        self._ports: dict[str, IListeningPort] = {}
+        self._started = False
+        self._draining = False
+        self.metrics = Metrics()
+        self.rooms = Rooms()
+        self.connections = Connections()
+        self.broker = _broker(settings, clock)
+        self.store = MemoryStateStore(
+            clock, self.broker, Announcer(wall), window=settings.recovery_window, wall=wall
+        )
+        self.fanout = Fanout(self.rooms, self.metrics, wall)
+        self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
+        self.sessions = self._sessions()
+        self.presence = PresenceService(
+            clock,
+            self.connections,
+            self.store,
+            timeout=settings.presence_timeout,
+            interval=settings.presence_interval,
+            cleanup=settings.presence_cleanup_interval,
+            sweep=self._sweep,
+        )
+        self.router = self._router()
+        self.ingest = Ingest(self.broker, self.store, settings.ingest_services, self.metrics, wall)
+        self.engine = self._engine()
+        self.health = self._health()
+        self._watch()
+
+    # -- building
+
+    def _sessions(self) -> Sessions:
+        settings = self.settings
+        rules = SessionRules(
+            connections=settings.rate_limit_max_connections,
+            members=settings.max_room_members,
+            rooms=settings.max_rooms_per_connection,
+            recovery_bytes=settings.recovery_max_bytes,
+            recovery_window=settings.recovery_window,
+            login=settings.ws_connection_timeout,
+            grace=settings.presence_grace,
+            dead=settings.ws_ping_interval + settings.ws_ping_timeout,
+            warning=settings.token_refresh_threshold,
+            expiry_grace=settings.token_expiry_grace,
+        )
+        self._authenticator = Authenticator(
+            secret=settings.jwt_secret,
+            refresh_secret=settings.jwt_refresh_secret,
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            wall=self._wall,
+        )
+        return Sessions(
+            self._clock,
+            self._wall,
+            rules,
+            authenticator=self._authenticator,
+            broker=self.broker,
+            store=self.store,
+            connections=self.connections,
+            rooms=self.rooms,
+            metrics=self.metrics,
+        )
+
+    def _router(self) -> Router:
+        settings = self.settings
+        return Router(
+            self._clock,
+            self._wall,
+            authenticator=self._authenticator,
+            broker=self.broker,
+            store=self.store,
+            rooms=self.rooms,
+            sessions=self.sessions,
+            presence=self.presence,
+            limit=self.limit,
+            metrics=self.metrics,
+            room_members=settings.max_room_members,
+            max_rooms=settings.max_rooms_per_connection,
+            max_history=settings.room_message_history,
+            max_parked=settings.ws_max_pending_events,
+            typing_timeout=settings.room_typing_timeout,
+        )
+
+    def _engine(self) -> EngineServer:
+        settings = self.settings
+        return EngineServer(
+            clock=self._clock,
+            ping_interval=settings.ws_ping_interval,
+            ping_timeout=settings.ws_ping_timeout,
+            max_payload=settings.ws_max_message_bytes,
+            max_queue_bytes=settings.ws_max_queue_bytes,
+            origins=Origins(settings.origins),
+            accept=self._accept,
+            admit=self._admit,
+            query_token=settings.ws_query_token,
+            counters=self.metrics,
+        )
+
+    def _admit(self) -> bool:
+        return not self._draining and len(self.engine) < self.settings.ws_max_connections
+
+    def _accept(self, socket: EngineSocket) -> IReceiver:
+        session = SocketIOSession(self.settings.ws_max_message_bytes)
+        return self.router.accept(socket, session, socket.handshake)
+
+    def _health(self) -> Health:
+        return Health(
+            node=self.id,
+            version=__version__,
+            seconds=self._clock.seconds,
+            limit=self.settings.ws_max_connections,
+            connections=lambda: len(self.engine),
+            broker=self.broker.alive,
+        )
+
+    def _watch(self) -> None:
+        """Let the metrics read the present figures."""
+        self.metrics.watch(
+            connections={
+                transport: partial(self._count, transport) for transport in ("websocket", "polling")
+            },
+            users=lambda: self.connections.users,
+            rooms=lambda: len(self.rooms),
+            members=lambda: self.rooms.memberships,
+            queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
+            log_entries=lambda: self.broker.entries,
+        )
+
+    def _count(self, transport: str) -> int:
+        return self.connections.transports()[transport]
+
+    def _sweep(self) -> None:
+        self.limit.sweep(self._clock.seconds())
+        self.metrics.presence_swept()
+
+    # -- life
+
+    def privilegedStartService(self) -> None:
+        """Bind every port, or none."""
+        super().privilegedStartService()
+        try:
+            for name, address, port, factory in self._listeners():
+                self._listen(name, address, port, factory)
+        except ConfigError:
+            for bound in self._ports.values():
+                bound.stopListening()
+            raise
+
+    def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
+        settings = self.settings
+        clients = {settings.ws_path: PollingResource(self.engine)}
+        yield "PORT", settings.bind_address, settings.port, self._door(clients, self.engine)
+        api = Api(
+            key=settings.api_key,
+            ingest=self.ingest,
+            store=self.store,
+            connections=self.connections,
+            disconnect_user=self.sessions.disconnect_user,
+        )
+        operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
+            "API_PORT": (settings.api_port, {"/": api.resource}),
+            "HEALTH_CHECK_PORT": (
+                settings.health_check_port,
+                {"/": health_resource(self.health)},
+            ),
+            "METRICS_PORT": (settings.metrics_port, {"/": metrics_resource(self.metrics.registry)}),
+        }
+        for name, (port, mounts) in operators.items():
+            yield name, settings.api_bind_address, port, self._door(mounts)
+
+    def _door(self, mounts: Mapping[str, IResource], engine: EngineServer | None = None) -> DoorFactory:
+        settings = self.settings
+        websockets = WebSockets(
+            self._clock,
+            max_message=settings.ws_max_message_bytes,
+            message_timeout=settings.ws_message_timeout,
+        )
+        return DoorFactory(
+            clock=self._clock,
+            site=Site(mounts),
+            upgrades={} if engine is None else {settings.ws_path: engine},
+            websockets=websockets,
+            head_timeout=settings.ws_handshake_timeout,
+            body_timeout=settings.ws_message_timeout,
+        )
+
+    def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
+        try:
+            listening = self._clock.listenTCP(port, factory, backlog=BACKLOG, interface=address)
+        except CannotListenError as error:
+            raise ConfigError(
+                f"{name}={port}: {address} port {port} can't be bound ({error.socketError.strerror});"
+                " accepted is a free port, or 0 for any"
+            ) from None
+        self._ports[name] = listening
+        _log.info("listening", setting=name, address=address, port=_port(listening))
+
+    def startService(self) -> None:
+        """Begin to serve."""
+        super().startService()
+        self.broker.start(self.fanout)
+        self.sessions.start()
+        self.presence.start()
+        self.health.phase = Phase.SERVING
+        self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
+
+    def stopService(self) -> Deferred[None]:
+        """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.health.phase = Phase.DRAINING
+        self._draining = True
+        clients = self._ports.pop("PORT", None)
+        if clients is not None:
+            await maybeDeferred(clients.stopListening)
+        await self._drain()
+        for bound in self._ports.values():
+            await maybeDeferred(bound.stopListening)
+        self.sessions.stop()
+        self.presence.stop()
+        await self.broker.stop()
+        await maybeDeferred(super().stopService)
+        _log.info("stopped")
+
+    async def _drain(self) -> None:
+        """Tell all clients, close them batch by batch, and wait until they are gone."""
+        deadline = self._clock.seconds() + self.settings.drain_timeout
+        now = int(self._wall() * 1000)
+        told = {"message": "this node goes down; come back", "reconnect": True, "timestamp": now}
+        maintenance = Publication(
+            "system:maintenance",
+            msgspec.json.encode(told),
+            Audience(everyone=True),
+            unique_id(now),
+            now,
+            logged=False,
+        )
+        await self.broker.publish(maintenance)
+        waiting = list(self.engine.sessions.values())
+        while waiting and self._clock.seconds() < deadline:
+            for socket in waiting[:DRAIN_BATCH]:
+                socket.close(Close.DRAIN)
+            del waiting[:DRAIN_BATCH]
+            if waiting:
+                await deferLater(self._clock, DRAIN_PAUSE)
+        while self.engine.sessions and self._clock.seconds() < deadline:
+            await deferLater(self._clock, DRAIN_PAUSE)
+
+
+def _port(listening: IListeningPort) -> int:
+    host: Any = listening.getHost()
+    port: int = host.port
+    return port
+
+
+def _broker(settings: Settings, clock: Any) -> MemoryBroker:
+    return MemoryBroker(
+        clock,
+        # A dead transport may go unnoticed for the heartbeat's time; the window begins after it.
+        retention=settings.recovery_window + settings.ws_ping_interval + settings.ws_ping_timeout,
+        idempotency=settings.recovery_window,
+        max_messages=settings.recovery_max_messages,
+        max_bytes=settings.recovery_max_bytes,
+        history=settings.room_message_history,
+        history_ttl=settings.room_history_ttl,
+        max_channels=settings.max_channels,
+        max_total=settings.max_log_bytes,
+    )
