@@ -183,7 +183,7 @@ def _name(value: object, field: str) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 256:
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise InvalidPublication(f"{field}: expected a text or a whole number")
 

@@ -158,6 +158,9 @@ class ChannelTests(RoutingCase):
         ):
             self.assertIsInstance(self.refusal(channel, b'{"userId":"u"}'), UnknownChannel, channel)
 
+    def test_length(self) -> None:
+        self.assertIn("300", self.refusal("x" * 301, b"{}").message)
+
     def test_bad_room_ids_are_refused(self) -> None:
         for channel in ("event::doors", "room::doors", "room:a b:doors", "room:*:doors", "room:é:doors"):
             self.assertIsInstance(self.refusal(channel, b"{}"), InvalidPublication, channel)
@@ -255,7 +258,18 @@ class PayloadTests(RoutingCase):
 
     def test_ids_that_are_no_ids(self) -> None:
         for field, channel in (("userId", "booking:x"), ("eventId", "ticket:x"), ("roomId", "invoice:x")):
-            for value in (b"1.0", b"1e3", b"true", b"[]", b"{}", b'""', b'"a b"', b'"*"', b"9" * 200):
+            for value in (
+                b"1.0",
+                b"1e3",
+                b"true",
+                b"[]",
+                b"{}",
+                b'""',
+                b'"a b"',
+                b'"*"',
+                b"9" * 200,
+                b"9" * 4300,
+            ):
                 error = self.refusal(channel, b'{"%b":%b}' % (field.encode(), value))
                 self.assertIsInstance(error, InvalidPublication, (field, value))
                 self.assertIn(field, error.message)

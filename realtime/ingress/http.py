@@ -92,8 +92,6 @@ class Api:
 
     def _app(self) -> Any:
         app = Klein()
-        # Else werkzeug answers // with a redirect to a place that the Host header names.
-        app.url_map.merge_slashes = False
         routes = (
             ("POST", "/v1/publish", self._publish),
             ("GET", "/v1/rooms", self._rooms),
@@ -198,6 +196,7 @@ def _failed(request: Request, failure: Failure) -> bytes:
         request.setHeader(b"Allow", allowed.encode())
         return refusal(request, MethodNotAllowed(f"this path takes {allowed}"))
     if isinstance(error, HTTPException):
+        # A redirect among them: it would lead where the Host header says.
         return refusal(request, NotFound())
     if isinstance(error, RealtimeError):
         return refusal(request, error)

@@ -92,6 +92,16 @@ class SiteTests(SynchronousTestCase):
         self.assertFalse(self.transport.connected)
         self.assertEqual(self.resource.rendered, 0)
 
+    def test_what_comes_after_the_cut_is_not_answered_again(self) -> None:
+        """A socket takes a moment to close; until then what it holds is still handed over."""
+        self.transport.loseConnection = lambda: None
+        self.exchange.send(self.head("Transfer-Encoding: chunked"))
+        for _ in range(BODY_IGNORED // 65536 + 2):
+            self.exchange.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        self.exchange.send(b"0\r\n\r\n")
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1"), 1)
+        self.assertEqual(self.resource.rendered, 0)
+
     def test_forms_are_not_parsed(self) -> None:
         for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
             answer = self.exchange.ask("POST", "/", {"Content-Type": kind}, b"a=1&b=2&c=3")
