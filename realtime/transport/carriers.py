@@ -1,0 +1,422 @@
+"""What carries an Engine.IO session: long-polling, a WebSocket, and the probe between the two."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from ..deadlines import Deadlines
+from ..errors import Close, ProtocolError
+from ..wire.engineio import (
+    CLOSE,
+    NOOP,
+    PROBE,
+    PROBE_PONG,
+    SEPARATOR,
+    Fault,
+    Packet,
+    Type,
+    decode,
+    decode_part,
+    parts,
+)
+from ..wire.session import Frame
+from .engine_socket import EngineSocket, ICarrier
+from .site import Request
+from .websocket import NORMAL, POLICY, IWebSocketHandler, WebSocket
+
+#: Bytes of a replay that go into one answer.
+PACE: Final = 65536
+
+#: Packets of one request that are handled before others have their turn.
+TURN: Final = 256
+
+_TEXT: Final = b"text/plain; charset=UTF-8"
+
+
+class IEngine(Protocol):
+    """What the carriers need of the server."""
+
+    clock: IReactorTime
+    compress_from: int
+    polls: Deadlines[PollingCarrier]
+    fetches: Deadlines[EngineSocket]
+    probes: Deadlines[Probe]
+
+    def opened(self, socket: EngineSocket, carrier: WebSocketCarrier) -> None:
+        """A WebSocket is open that begins a session."""
+
+    def stir(self, carrier: PollingCarrier) -> None:
+        """Answer the carrier's poll at the end of this turn."""
+
+
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes a compressed answer (RFC 9110 section 12.5.3)."""
+    for value in request.requestHeaders.getRawHeaders(b"Accept-Encoding", ()):
+        for coding in value.lower().replace(b" ", b"").split(b","):
+            name, _, weight = coding.partition(b";q=")
+            if name in (b"gzip", b"*"):
+                return weight.strip(b"0.") != b"" or not weight
+    return False
+
+
+@implementer(ICarrier)
+class PollingCarrier:
+    """Long-polling: one request that waits for packets, one at a time that brings some.
+
+    :ivar held: whether packets of the client are kept back.
+    """
+
+    name = "polling"
+    ready = False
+    __slots__ = ("_inbox", "_poll", "_post", "_running", "_server", "_socket", "_stirred", "held")
+
+    def __init__(self, server: IEngine, socket: EngineSocket) -> None:
+        self._server = server
+        self._socket = socket
+        self._poll: Request | None = None
+        self._post: Request | None = None
+        self._inbox: Iterator[str] | None = None
+        self._running = False
+        self._stirred = False
+        self.held = False
+
+    # -- for the session
+
+    def send(self, frame: Frame) -> None:
+        """Never called: a poll takes all that waits."""
+        raise RuntimeError("long-polling sends what waits")
+
+    def stir(self) -> None:
+        """Answer the poll that waits, at the end of this turn."""
+        if self._poll is not None and not self._stirred:
+            self._stirred = True
+            self._server.stir(self)
+
+    def finish(self, close: Close) -> None:
+        """Close with the poll that waits, or with the next."""
+        self._server.fetches.start(self._socket)
+        self.flush()
+
+    def drop(self, close: Close | None, last: Frame) -> None:
+        """The session is over, or carried by another from now on."""
+        self._inbox = None
+        if self._poll is not None:
+            self._answer_poll([last.polling])
+        if not self._running:
+            self._refuse_post()
+
+    def hold(self) -> None:
+        """Keep packets back; the request that brings them is answered once they are taken."""
+        self.held = True
+
+    def release(self) -> None:
+        """Take packets again."""
+        self.held = False
+        if self._inbox is not None:
+            self._server.clock.callLater(0, self._run)
+
+    # -- requests that fetch
+
+    def poll(self, request: Request) -> None:
+        """The client waits for packets."""
+        if self._poll is not None:
+            self._socket.end("transport_error")
+            _refuse(request)
+            return
+        self._poll = request
+        request.lost = self._poll_lost
+        self._server.polls.start(self)
+        self.flush()
+
+    def flush(self) -> None:
+        """Answer the poll, if one waits and there is something to say."""
+        self._stirred = False
+        if self._poll is None:
+            return
+        packets = self._collect()
+        if not packets or self._poll is None:
+            return
+        self._answer_poll(packets)
+        if self._socket.closing is not None and not self._socket.waits:
+            self._server.clock.callLater(0, self._socket.finished)
+
+    def expire(self) -> None:
+        """Nothing came for long: end the poll, lest something on the way does."""
+        if self._poll is not None:
+            self._answer_poll([NOOP.polling])
+
+    def _collect(self) -> list[bytes]:
+        socket = self._socket
+        packets: list[bytes] = []
+        size = 0
+        while size < PACE or not socket.replaying:
+            frame = socket.take()
+            if frame is None:
+                break
+            packets.append(frame.polling)
+            size += len(frame.polling)
+        if socket.closing is not None and not socket.waits:
+            packets.append(CLOSE.polling)
+        elif not packets and socket.probing:
+            packets.append(NOOP.polling)
+        return packets
+
+    def _answer_poll(self, packets: list[bytes]) -> None:
+        request, self._poll = self._poll, None
+        self._server.polls.cancel(self)
+        if request is None:
+            return
+        request.lost = None
+        body = SEPARATOR.encode().join(packets)
+        if len(body) >= self._server.compress_from and accepts_gzip(request):
+            body = gzip.compress(body, 1, mtime=0)
+            request.setHeader(b"Content-Encoding", b"gzip")
+        request.answer(200, body, _TEXT)
+
+    def _poll_lost(self) -> None:
+        self._poll = None
+        self._server.polls.cancel(self)
+        self._socket.lost("transport_error")
+
+    # -- requests that bring
+
+    def expect(self, request: Request) -> bool:
+        """A request with packets has begun; False if it was refused, which ends the session."""
+        binary = request.getHeader(b"content-type") == b"application/octet-stream"
+        if self._post is not None or binary:
+            self._socket.end("transport_error")
+            _refuse(request)
+            return False
+        self._post = request
+        request.lost = self._post_lost
+        return True
+
+    def post(self, request: Request) -> None:
+        """The request's body is complete."""
+        if self._post is not request:
+            return
+        try:
+            self._inbox = parts(request.content.read())
+        except ProtocolError:
+            self._fail()
+        else:
+            self._run()
+
+    def _run(self) -> None:
+        if self._inbox is None or self.held:
+            return
+        self._running = True
+        try:
+            more = self._handle()
+        except ProtocolError:
+            self._fail()
+            more = False
+        finally:
+            self._running = False
+        if more and self._inbox is not None and not self.held:
+            self._server.clock.callLater(0, self._run)
+
+    def _handle(self) -> bool:
+        """Handle the packets of one turn; True if there are more."""
+        for _ in range(TURN):
+            part = None if self._inbox is None else next(self._inbox, None)
+            if part is None:
+                self._inbox = None
+                self._accept_post()
+                return False
+            packet = decode_part(part)
+            self._socket.packet(packet)
+            if self._socket.gone:
+                self._accept_post() if packet.type is Type.CLOSE else self._refuse_post()
+                return False
+            if self.held:
+                break
+        return True
+
+    def _fail(self) -> None:
+        self._inbox = None
+        self._socket.end("parse_error")
+        self._refuse_post()
+
+    def _accept_post(self) -> None:
+        request, self._post = self._post, None
+        if request is not None:
+            request.lost = None
+            # the reference says text/html: browsers offer text/plain for download
+            request.answer(200, b"ok", b"text/html")
+
+    def _refuse_post(self) -> None:
+        request, self._post = self._post, None
+        if request is not None:
+            request.lost = None
+            _refuse(request)
+
+    def _post_lost(self) -> None:
+        self._post = None
+        self._inbox = None
+        self._socket.lost("transport_error")
+
+
+def _refuse(request: Request) -> None:
+    request.answer(Fault.BAD_REQUEST.status, Fault.BAD_REQUEST.body)
+
+
+@implementer(ICarrier, IWebSocketHandler)
+class WebSocketCarrier:
+    """A WebSocket that carries a session.
+
+    :ivar ready: whether it takes a frame now.
+    """
+
+    name = "websocket"
+    __slots__ = ("_server", "_socket", "_websocket", "held", "ready")
+
+    def __init__(self, server: IEngine, socket: EngineSocket, websocket: WebSocket | None = None) -> None:
+        self._server = server
+        self._socket = socket
+        self.held = False
+        self._websocket: Any = websocket
+        self.ready = websocket is not None and not websocket.is_full
+
+    # -- for the session
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame now."""
+        self._websocket.send(frame.websocket)
+
+    def stir(self) -> None:
+        """Send what waits, as far as the transport takes it."""
+        socket = self._socket
+        while self.ready:
+            frame = socket.take()
+            if frame is None:
+                break
+            self._websocket.send(frame.websocket)
+        if socket.closing is not None and not socket.waits:
+            self._websocket.end(socket.closing.number, socket.closing.reason)
+
+    def finish(self, close: Close) -> None:
+        """Close after what waits; aborted if the peer does not take it in time."""
+        self._websocket.abort_later()
+        self.stir()
+
+    def drop(self, close: Close | None, last: Frame) -> None:
+        """The session is over: close."""
+        if close is None:
+            self._websocket.end(NORMAL)
+        else:
+            self._websocket.end(close.number, close.reason)
+
+    def hold(self) -> None:
+        """Take nothing from the client."""
+        self.held = True
+        self._websocket.hold()
+
+    def release(self) -> None:
+        """Take messages again."""
+        self.held = False
+        self._websocket.release()
+
+    # -- IWebSocketHandler
+
+    def opened(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.ready = not websocket.is_full
+        self._server.opened(self._socket, self)
+
+    def received(self, data: str | bytes) -> None:
+        socket = self._socket
+        if isinstance(data, bytes):
+            socket.packet(Packet(Type.MESSAGE, data))
+            return
+        try:
+            socket.text(data)
+        except ProtocolError:
+            socket.end("parse_error", Close.PROTOCOL_ERROR)
+
+    def full(self) -> None:
+        self.ready = False
+
+    def drained(self) -> None:
+        self.ready = True
+        if self._socket.waits:
+            self.stir()
+
+    def lost(self, reason: str) -> None:
+        self.ready = False
+        self._socket.lost(reason)
+
+
+@implementer(IWebSocketHandler)
+class Probe:
+    """A WebSocket that may take over from long-polling.
+
+    :ivar answered: whether it has answered the client's probe.
+    """
+
+    __slots__ = ("_server", "_socket", "_websocket", "answered")
+
+    def __init__(self, server: IEngine, socket: EngineSocket) -> None:
+        self._server = server
+        self._socket: EngineSocket | None = socket
+        self._websocket: Any = None
+        self.answered = False
+
+    def opened(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        if self._socket is None or not self._socket.probe(self):
+            self._socket = None
+            websocket.end(POLICY, "no upgrade")
+        else:
+            self._server.probes.start(self)
+
+    def received(self, data: str | bytes) -> None:
+        socket = self._socket
+        if socket is None:
+            return
+        try:
+            packet = decode(data) if isinstance(data, str) else None
+        except ProtocolError:
+            packet = None
+        if packet is None:
+            self.cancel()
+        elif packet.type is Type.PING and packet.data == PROBE:
+            self.answered = True
+            self._websocket.send(PROBE_PONG.websocket)
+            socket.probed()
+        elif packet.type is Type.UPGRADE:
+            self._forget()
+            carrier = WebSocketCarrier(self._server, socket, self._websocket)
+            self._websocket.handler = carrier
+            socket.upgrade(carrier)
+        else:
+            self.cancel()
+
+    def full(self) -> None:
+        """Little is sent here; the carrier asks the socket when it takes over."""
+
+    def drained(self) -> None:
+        """See `full`."""
+
+    def lost(self, reason: str) -> None:
+        socket = self._forget()
+        if socket is not None:
+            socket.stay()
+
+    def cancel(self) -> None:
+        """Give up: the session goes on as it is."""
+        socket = self._forget()
+        if socket is not None:
+            socket.stay()
+        self._websocket.end(POLICY, "no upgrade")
+
+    def _forget(self) -> EngineSocket | None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self._server.probes.cancel(self)
+        return socket

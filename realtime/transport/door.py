@@ -1,0 +1,441 @@
+"""The front door: the protocol of the client port, which looks at every request's head.
+
+An upgrade goes straight to a WebSocket, everything else to the site. Requests on one connection are
+handled one after the other; a connection that was idle may still be upgraded by its next request.
+
+A connection that has not carried anything of a session is a stranger: of those there is a bounded
+number, in all and per address, and the one that has been silent longest gives way to the newcomer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from ..deadlines import Deadlines
+from ..errors import InternalError, NotFound, RealtimeError
+from ..wire.request import (
+    END,
+    MAX_HEAD,
+    BadRequest,
+    Chunked,
+    Head,
+    bad_expectation,
+    body_too_large,
+    head_too_large,
+    parse,
+    too_slow,
+)
+from .site import Channel, Request, Site, reason
+from .websocket import WebSockets, handshake
+
+#: Seconds that a refused peer has to read the refusal and go.
+LINGER: Final = 2.0
+
+#: Seconds without a request after which a connection is closed; longer than balancers keep theirs.
+IDLE: Final = 75.0
+
+#: Seconds for a peer to take an answer that is more than the transport holds.
+DRAIN: Final = 60.0
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Refused(Exception):
+    """An upgrade is refused.
+
+    :ivar status: the HTTP status.
+    :ivar body: what the client gets, as JSON.
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        super().__init__(status)
+
+    @classmethod
+    def by(cls, error: RealtimeError) -> Refused:
+        """A refusal of the service, as an answer."""
+        return cls(error.status, msgspec.json.encode(error.refusal()))
+
+
+class IUpgrade(Interface):
+    """What is behind a path that WebSockets connect to."""
+
+    def upgrade(head: Head, address: str) -> tuple[Any, str | None]:
+        """The `IWebSocketHandler` for this request, and the subprotocol chosen.
+
+        :param address: the peer's address.
+        :raises Refused: there is no WebSocket for it.
+        """
+
+
+def _host(address: IAddress | None) -> str:
+    return str(getattr(address, "host", ""))
+
+
+@implementer(IPushProducer)
+class Door(Protocol):
+    """One connection, until a WebSocket takes it over."""
+
+    factory: DoorFactory
+    transport: Any
+    _log = Logger()
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._data = bytearray()
+        self._scanned = 0
+        self._channel: Channel | None = None
+        self._request: Request | None = None
+        self._body: int | Chunked | None = None
+        self._deaf = False
+        self._full = False
+        self._advancing = False
+        self._websocket: Any = None
+
+    # -- the transport
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            # Autobahn's own attempt fails silently; without it small writes wait 40 ms
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self.transport.registerProducer(self, True)
+        self.factory.heads.start(self)
+        self.factory.arrived(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._data += data
+        if self._request is not None and self._body is None:
+            if len(self._data) > MAX_HEAD:
+                # nobody asked for it; to stop reading would hide that the peer is gone
+                self.transport.abortConnection()
+            return
+        self._advance()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.left(self)
+        request, self._request = self._request, None
+        self._deaf = True
+        if request is not None:
+            request.connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        self.factory.drains.start(self)
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self.factory.drains.cancel(self)
+        self._advance()
+
+    def stopProducing(self) -> None:
+        """The transport is gone, which `connectionLost` says too."""
+
+    # -- one request after the other
+
+    def _advance(self) -> None:
+        if self._advancing or self._deaf:
+            return
+        self._advancing = True
+        try:
+            while self._read_head() if self._body is None else self._read_body():
+                pass
+        except BadRequest as refusal:
+            self._refuse(refusal)
+        finally:
+            self._advancing = False
+
+    def _read_head(self) -> bool:
+        if self._request is not None or self._full or self._deaf:
+            return False
+        if self._data.startswith(END[:2]):
+            del self._data[:2]
+        if not self._data:
+            return False
+        end = self._data.find(END, self._scanned)
+        if end > MAX_HEAD or (end < 0 and len(self._data) > MAX_HEAD):
+            raise head_too_large()
+        if end < 0:
+            self._scanned = max(0, len(self._data) - len(END) + 1)
+            self.factory.begins(self)
+            return False
+        raw = bytes(self._data[: end + len(END)])
+        del self._data[: end + len(END)]
+        self._scanned = 0
+        self.factory.read(self)
+        head = parse(raw)
+        if head.websocket:
+            self._upgrade(head)
+        else:
+            self._begin(head)
+        return True
+
+    def _begin(self, head: Head) -> None:
+        limit = self.factory.site.limit(head)
+        if head.length is not None and head.length > limit:
+            raise body_too_large()
+        expected = head.get(b"expect")
+        if expected is not None and expected.lower() != b"100-continue":
+            raise bad_expectation()
+        if self._channel is None:
+            self._channel = Channel(self, self.factory.site, self.transport)
+        self._channel.persistent = head.persistent
+        request = self._request = Request(self._channel)
+        if head.length != 0:
+            self._body = Chunked(limit) if head.length is None else head.length
+            self.factory.bodies.start(self)
+        if request.begin(head) and self._request is request:
+            if head.length == 0:
+                request.process()
+            elif expected is not None and not self._data:
+                self.transport.write(_CONTINUE)
+
+    def _read_body(self) -> bool:
+        body, chunks = self._body, [bytes(self._data)]
+        if isinstance(body, Chunked):
+            self._data.clear()
+            chunks = body.feed(chunks[0])
+            if body.rest is not None:
+                self._data += body.rest
+                self._body = None
+        elif body is not None:
+            chunks = [bytes(self._data[:body])]
+            del self._data[:body]
+            self._body = body - len(chunks[0]) or None
+        request = self._request
+        if request is not None:
+            for chunk in chunks:
+                request.content.write(chunk)
+        if self._body is not None:
+            return False
+        self.factory.bodies.cancel(self)
+        if request is not None:
+            request.content.seek(0)
+            request.process()
+        else:
+            self._await_next()
+        return True
+
+    def answered(self) -> None:
+        """The request's answer has been written."""
+        self._request = None
+        if self._channel is not None and not self._channel.persistent:
+            self.lose()
+        elif self._body is None:
+            self._await_next()
+            self._advance()
+
+    def _await_next(self) -> None:
+        if not self._deaf:
+            self.factory.rests(self)
+
+    def prove(self) -> None:
+        """This connection carries a session: it is no stranger any more."""
+        self.factory.prove(self)
+
+    # -- leaving
+
+    def _upgrade(self, head: Head) -> None:
+        target = self.factory.upgrades.get(head.path.rstrip(b"/"))
+        try:
+            if target is None:
+                raise Refused.by(NotFound())
+            handler, subprotocol = target.upgrade(head, self.address)
+            opening = handshake(head, subprotocol)
+        except Refused as refused:
+            self._answer(refused.status, refused.body)
+        except BadRequest:
+            raise
+        except Exception:
+            self._log.failure("an upgrade failed")
+            internal = Refused.by(InternalError())
+            self._answer(internal.status, internal.body)
+        else:
+            self._hand_over(self.factory.websockets.make(handler, subprotocol), opening)
+
+    def _hand_over(self, websocket: Any, opening: bytes) -> None:
+        self.transport.unregisterProducer()
+        rest, self._data = bytes(self._data), bytearray()
+        self._deaf = True
+        self.factory.left(self)
+        self._channel = None
+        # instance attributes: the transport calls the WebSocket's methods without a step between
+        self.dataReceived = websocket.dataReceived  # type: ignore[method-assign]
+        self.connectionLost = websocket.connectionLost  # type: ignore[method-assign]
+        websocket.makeConnection(self.transport)
+        websocket.dataReceived(opening)
+        if rest:
+            websocket.dataReceived(rest)
+
+    def _refuse(self, refusal: BadRequest) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            request.connectionLost(Failure(refusal))
+            if request.startedWriting:
+                self.lose()
+                return
+        body = msgspec.json.encode({"code": refusal.code, "message": refusal.message})
+        self._answer(refusal.status, body)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        version = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Cache-Control: no-store\r\n%bConnection: close\r\n\r\n%b"
+            % (status, reason(status), len(body), version, body)
+        )
+        self.lose()
+
+    def lose(self) -> None:
+        """Close after what was written; what still comes in is read and dropped.
+
+        Closing with unread bytes would reset the connection before the peer has read the answer.
+        """
+        if self._deaf:
+            return
+        self._deaf = True
+        self._data.clear()
+        self.factory.ends(self)
+        self.transport.unregisterProducer()
+        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
+        half_close()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self.transport.abortConnection()
+
+    def too_slow(self) -> None:
+        """A head or a body did not arrive whole in time. A peer that said nothing is told nothing."""
+        if self._data or self._body is not None:
+            self._refuse(too_slow())
+        else:
+            self.abort()
+
+
+class DoorFactory(Factory):
+    """Makes a `Door` for each connection; their deadlines and their number.
+
+    :param upgrades: `IUpgrade`s by path, such as ``/socket.io``, without a slash at the end.
+    :param head_timeout: seconds for a head to arrive whole, from its first byte, or from the
+        connection's beginning.
+    :param body_timeout: seconds for a request's body to arrive whole.
+    :param strangers: connections that have not carried a session, at most.
+    :param strangers_per_address: of those, from one address at most.
+    :param max_sockets: connections that are not WebSockets, strangers or not, at most.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        site: Site,
+        upgrades: Mapping[str, Any],
+        websockets: WebSockets,
+        head_timeout: float,
+        body_timeout: float,
+        idle_timeout: float = IDLE,
+        strangers: int = 4096,
+        strangers_per_address: int = 2048,
+        max_sockets: int = 65536,
+    ) -> None:
+        self.site = site
+        self.websockets = websockets
+        self.upgrades = {path.encode().rstrip(b"/"): upgrade for path, upgrade in upgrades.items()}
+        self.heads: Deadlines[Door] = Deadlines(clock, head_timeout, Door.too_slow)
+        self.bodies: Deadlines[Door] = Deadlines(clock, body_timeout, Door.too_slow)
+        self.drains: Deadlines[Door] = Deadlines(clock, DRAIN, Door.abort)
+        self._idle: Deadlines[Door] = Deadlines(clock, idle_timeout, Door.abort)
+        self._lingering: Deadlines[Door] = Deadlines(clock, LINGER, Door.abort)
+        self._max_strangers = strangers
+        self._max_per_address = strangers_per_address
+        self._max_sockets = max_sockets
+        self._sockets = 0
+        self._strangers: OrderedDict[Door, None] = OrderedDict()
+        self._by_address: dict[str, OrderedDict[Door, None]] = {}
+
+    @property
+    def sockets(self) -> int:
+        """How many connections are here that are no WebSockets."""
+        return self._sockets
+
+    @property
+    def strangers(self) -> int:
+        """How many of them have not carried a session."""
+        return len(self._strangers)
+
+    def buildProtocol(self, addr: IAddress | None) -> Door | None:  # type: ignore[override]
+        """A door, unless there are too many connections."""
+        if self._sockets >= self._max_sockets:
+            return None
+        door = Door(_host(addr))
+        door.factory = self
+        return door
+
+    def arrived(self, door: Door) -> None:
+        """A connection was made: it is a stranger, and another may have to make room for it."""
+        self._sockets += 1
+        neighbours = self._by_address.get(door.address, ())
+        if len(neighbours) >= self._max_per_address:
+            self._evict(next(iter(neighbours)))
+        elif len(self._strangers) >= self._max_strangers:
+            self._evict(next(iter(self._strangers)))
+        self._by_address.setdefault(door.address, OrderedDict())[door] = None
+        self._strangers[door] = None
+
+    def _evict(self, door: Door) -> None:
+        self.prove(door)
+        door.abort()
+
+    def prove(self, door: Door) -> None:
+        """The connection is no stranger any more."""
+        if door in self._strangers:
+            del self._strangers[door]
+            neighbours = self._by_address[door.address]
+            del neighbours[door]
+            if not neighbours:
+                del self._by_address[door.address]
+
+    def begins(self, door: Door) -> None:
+        """Part of a head has come."""
+        self._idle.cancel(door)
+        if door not in self.heads:
+            self.heads.start(door)
+
+    def read(self, door: Door) -> None:
+        """A head has come whole."""
+        self._idle.cancel(door)
+        self.heads.cancel(door)
+
+    def rests(self, door: Door) -> None:
+        """The connection waits for its next request."""
+        self._idle.start(door)
+
+    def ends(self, door: Door) -> None:
+        """The connection was told that it ends."""
+        self._forget(door)
+        self._lingering.start(door)
+
+    def left(self, door: Door) -> None:
+        """The connection is gone, or a WebSocket by now."""
+        self._sockets -= 1
+        self._forget(door)
+        self._lingering.cancel(door)
+        self.prove(door)
+
+    def _forget(self, door: Door) -> None:
+        for deadlines in (self.heads, self.bodies, self.drains, self._idle):
+            deadlines.cancel(door)

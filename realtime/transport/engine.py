@@ -1,0 +1,201 @@
+"""EngineServer: the Engine.IO sessions under one path, and who may open one.
+
+An `EngineSocket` is one session and the outlet of its connection; the carriers move its packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from ..deadlines import Deadlines
+from ..errors import Close, TooManyConnections
+from ..heartbeat import Heartbeat
+from ..messages import Handshake
+from ..wire.engineio import PING, Query, open_packet, verify
+from ..wire.request import Head
+from ..wire.session import Frame
+from .carriers import PollingCarrier, Probe, WebSocketCarrier
+from .door import IUpgrade, Refused
+from .engine_socket import EngineSocket, ICounters, NoCounters
+from .origins import Origins
+from .site import Request
+
+#: Seconds after which a poll is ended although nothing came; proxies end theirs later.
+POLL_TIMEOUT: Final = 25.0
+
+#: Seconds that a closing session waits for the poll that fetches what was written last.
+FETCH_TIMEOUT: Final = 10.0
+
+_log = Logger()
+
+
+@implementer(IUpgrade)
+class EngineServer:
+    """The Engine.IO sessions under one path.
+
+    :param ping_interval: seconds between a pong and the next ping.
+    :param ping_timeout: seconds for a pong to come.
+    :param max_payload: bytes of a message, and of a polling request's body, at most.
+    :param max_queue_bytes: bytes that may wait for one client.
+    :param upgrade_timeout: seconds that an upgrade may take.
+    :param origins: whose pages may connect.
+    :param admit: whether there is room for one more session.
+    :param accept: makes the receiver of a new session.
+    :param query_token: whether a token is taken from the query's ``token``.
+    :param compress_from: bytes from which the answer to a poll is compressed.
+    :ivar sessions: by sid.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        ping_interval: float,
+        ping_timeout: float,
+        max_payload: int,
+        max_queue_bytes: int,
+        origins: Origins,
+        accept: Callable[[EngineSocket], Any],
+        admit: Callable[[], bool] = lambda: True,
+        upgrade_timeout: float = 10.0,
+        query_token: bool = False,
+        compress_from: int = 1024,
+        counters: ICounters | None = None,
+    ) -> None:
+        self.clock = clock
+        self.max_payload = max_payload
+        self.max_queue_bytes = max_queue_bytes
+        self.compress_from = compress_from
+        self.counters: ICounters = NoCounters() if counters is None else counters
+        self.sessions: dict[str, EngineSocket] = {}
+        self._origins = origins
+        self._accept = accept
+        self._admit = admit
+        self._query_token = query_token
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self.heartbeat: Heartbeat[EngineSocket] = Heartbeat(
+            clock, ping_interval, ping_timeout, lambda socket: socket.write(PING), self._dead
+        )
+        self.probes: Deadlines[Probe] = Deadlines(clock, upgrade_timeout, Probe.cancel)
+        self.polls: Deadlines[PollingCarrier] = Deadlines(clock, POLL_TIMEOUT, PollingCarrier.expire)
+        self.fetches: Deadlines[EngineSocket] = Deadlines(clock, FETCH_TIMEOUT, EngineSocket.finished)
+        self._stirred: list[PollingCarrier] = []
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    # -- requests
+
+    def judge(self, query_string: bytes, *, method: str, upgrade: bool, origin: str | None) -> Query:
+        """Check a request and give its query.
+
+        :raises Refused: with the protocol's error.
+        """
+        query = Query.parse(query_string.decode("ascii"))
+        socket = self.find(query.sid)
+        fault = verify(
+            query,
+            method=method,
+            upgrade=upgrade,
+            session=None if socket is None else socket.transport,
+            allowed=self.allows(origin),
+        )
+        if fault is not None:
+            self.counters.handshake_refused(fault.name.lower())
+            raise Refused(fault.status, fault.body)
+        if socket is None and not self._admit():
+            refusal = TooManyConnections("the service is full; try again")
+            self.counters.handshake_refused(refusal.code)
+            raise Refused.by(refusal)
+        return query
+
+    def allows(self, origin: str | None) -> bool:
+        """Whether pages of this origin may connect."""
+        return self._origins.allows(origin)
+
+    def find(self, sid: str) -> EngineSocket | None:
+        """The session with this id, if it lives at this very moment."""
+        socket = self.sessions.get(sid)
+        if socket is None:
+            return None
+        self.heartbeat.check(socket)
+        return None if socket.gone else socket
+
+    def upgrade(self, head: Head, address: str) -> tuple[Any, str | None]:
+        """See `IUpgrade`."""
+        origin = head.get(b"origin")
+        query = self.judge(
+            head.query,
+            method=head.method.decode(),
+            upgrade=True,
+            origin=None if origin is None else origin.decode("latin-1"),
+        )
+        socket = self.find(query.sid)
+        if socket is not None:
+            return Probe(self, socket), None
+        handshake = self.handshake(address, origin, head.get(b"authorization"), query)
+        return WebSocketCarrier(self, EngineSocket(self, handshake)), None
+
+    def handshake(
+        self, address: str, origin: bytes | None, authorization: bytes | None, query: Query
+    ) -> Handshake:
+        """What a request that opens a session tells."""
+        token = query.token if self._query_token and query.token else None
+        if authorization is not None and authorization[:7].lower() == b"bearer ":
+            token = authorization[7:].strip().decode("latin-1") or token
+        return Handshake(address, None if origin is None else origin.decode("latin-1"), token)
+
+    # -- sessions
+
+    def opened(self, socket: EngineSocket, carrier: WebSocketCarrier) -> None:
+        """A WebSocket is open that begins a session."""
+        self._enter(socket)
+        carrier.send(self._open_packet(socket, ()))
+        socket.begin(carrier, self._accept)
+
+    def open_polling(self, request: Request, handshake: Handshake) -> None:
+        """A poll begins a session."""
+        socket = EngineSocket(self, handshake)
+        self._enter(socket)
+        carrier = PollingCarrier(self, socket)
+        request.answer(200, self._open_packet(socket, ("websocket",)).polling, b"text/plain; charset=UTF-8")
+        socket.begin(carrier, self._accept)
+
+    def ended(self, socket: EngineSocket) -> None:
+        """A session is over."""
+        self.sessions.pop(socket.sid, None)
+        self.heartbeat.stop(socket)
+        self.fetches.cancel(socket)
+
+    def stir(self, carrier: PollingCarrier) -> None:
+        """Answer the carrier's poll at the end of this turn."""
+        if not self._stirred:
+            self.clock.callLater(0, self._flush)
+        self._stirred.append(carrier)
+
+    def _flush(self) -> None:
+        stirred, self._stirred = self._stirred, []
+        for carrier in stirred:
+            try:
+                carrier.flush()
+            except Exception:
+                _log.failure("a poll could not be answered")
+
+    def _enter(self, socket: EngineSocket) -> None:
+        self.sessions[socket.sid] = socket
+        self.heartbeat.start(socket)
+
+    def _open_packet(self, socket: EngineSocket, upgrades: tuple[str, ...]) -> Frame:
+        return open_packet(socket.sid, upgrades, self._ping_interval, self._ping_timeout, self.max_payload)
+
+    def _dead(self, socket: EngineSocket) -> None:
+        socket.end(Close.PING_TIMEOUT.reason, Close.PING_TIMEOUT)
+
+
+__all__ = ["EngineServer", "EngineSocket", "ICounters", "NoCounters"]

@@ -1,0 +1,351 @@
+"""EngineSocket: one Engine.IO session, whatever carries it."""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface, implementer
+
+from ..connections import IOutlet, IReceiver
+from ..errors import Close
+from ..heartbeat import Heartbeat
+from ..messages import Handshake
+from ..wire.engineio import CLOSE, NOOP, Packet, Type, decode
+from ..wire.session import Frame
+from .backlog import Backlog
+
+#: Random bytes of a session id.
+_SID_BYTES: Final = 18
+
+_log = Logger()
+
+
+class ICarrier(Interface):
+    """What carries a session: long-polling or a WebSocket."""
+
+    name = Attribute("str. 'polling' or 'websocket'.")
+    ready = Attribute("bool. Whether `send` may be called now.")
+    held = Attribute("bool. Whether it takes nothing from the client.")
+
+    def send(frame: Frame) -> None:
+        """Send a frame at once."""
+
+    def stir() -> None:
+        """There is something to say: more waits, or a probe was answered."""
+
+    def finish(close: Close) -> None:
+        """Close after what waits, then tell the session that it has `finished`."""
+
+    def drop(close: Close | None, last: Frame) -> None:
+        """The session is over, or carried by another from now on.
+
+        :param close: what a WebSocket is told; None for a normal end.
+        :param last: what a poll that waits is answered with.
+        """
+
+    def hold() -> None:
+        """Take nothing from the client."""
+
+    def release() -> None:
+        """Take messages again."""
+
+
+class ICounters(Protocol):
+    """Where an `EngineServer` counts."""
+
+    def handshake_refused(self, code: str) -> None:
+        """A session was refused."""
+
+    def slow_consumer(self) -> None:
+        """A session is closed because its client does not read."""
+
+
+class NoCounters:
+    """Counts nothing."""
+
+    def handshake_refused(self, code: str) -> None:
+        """Not counted."""
+
+    def slow_consumer(self) -> None:
+        """Not counted."""
+
+
+class IServer(Protocol):
+    """What a session needs of its server."""
+
+    heartbeat: Heartbeat[EngineSocket]
+    max_queue_bytes: int
+    counters: ICounters
+
+    def ended(self, socket: EngineSocket) -> None:
+        """The session is over."""
+
+
+@implementer(IReceiver)
+class _Nobody:
+    """Receives nothing: a session whose receiver is not there yet, or could not be made."""
+
+    def received(self, data: str | bytes) -> None:
+        """Dropped."""
+
+    def closed(self, reason: str) -> None:
+        """Dropped."""
+
+
+_NOBODY: Final = _Nobody()
+
+
+class _State(enum.Enum):
+    OPEN = enum.auto()
+    CLOSING = enum.auto()  # closed by us; what was written before still leaves
+    CLOSED = enum.auto()
+
+
+@implementer(IOutlet)
+class EngineSocket:
+    """One Engine.IO session.
+
+    Text that is written is a whole packet (``4…``); attachments are binary messages. The receiver
+    gets the text of messages without the ``4``, or bytes.
+
+    :ivar sid: the session's secret id.
+    :ivar handshake: what the request told that opened it.
+    """
+
+    __slots__ = (
+        *("_backlog", "_carrier", "_closing", "_probe", "_receiver", "_state"),
+        *("handshake", "server", "sid"),
+    )
+
+    def __init__(self, server: IServer, handshake: Handshake) -> None:
+        self.server = server
+        self.sid = secrets.token_urlsafe(_SID_BYTES)
+        self.handshake = handshake
+        self._receiver: Any = _NOBODY
+        self._carrier: Any = None
+        self._probe: Any = None
+        self._backlog: Backlog | None = None
+        self._closing: Close | None = None
+        self._state = _State.OPEN
+
+    # -- IOutlet
+
+    @property
+    def transport(self) -> str:
+        """What carries the session now: ``polling`` or ``websocket``."""
+        name: str = self._carrier.name
+        return name
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the transport, without replays."""
+        return 0 if self._backlog is None else self._backlog.size
+
+    @property
+    def owes_pong(self) -> bool:
+        """Whether the client was pinged and has not answered."""
+        return self.server.heartbeat.owes_pong(self)
+
+    def write(self, frame: Frame) -> None:
+        """Send a frame; does nothing once closed.
+
+        Over long-polling it leaves at the end of the reactor's turn, with all else of that turn.
+        """
+        if self._state is not _State.OPEN:
+            return
+        if self._backlog is None and self._carrier.ready:
+            self._carrier.send(frame)
+            return
+        backlog = self._waiting()
+        backlog.add(frame)
+        if backlog.size > self.server.max_queue_bytes:
+            self.server.counters.slow_consumer()
+            self.close(Close.SLOW_CONSUMER)
+        else:
+            self._carrier.stir()
+
+    def replay(self, frames: Iterable[Frame]) -> None:
+        """Send frames as the transport takes them; they are drawn one by one, and not counted."""
+        if self._state is _State.OPEN:
+            self._waiting().replay(frames)
+            self._carrier.stir()
+
+    def close(self, close: Close) -> None:
+        """End the session after what was written. The receiver hears of it later, not from here."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.CLOSING
+        self._closing = close
+        self.server.heartbeat.stop(self)
+        if close is Close.SLOW_CONSUMER:
+            self._backlog = None
+        self._carrier.finish(close)
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client until `resume_reading`."""
+        self._carrier.hold()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._carrier.release()
+
+    # -- for the carriers
+
+    @property
+    def carrier(self) -> Any:
+        """What carries the session now."""
+        return self._carrier
+
+    @property
+    def closing(self) -> Close | None:
+        """Why the service closed the session, if it did."""
+        return self._closing
+
+    @property
+    def gone(self) -> bool:
+        """Whether the session has ended."""
+        return self._state is _State.CLOSED
+
+    @property
+    def waits(self) -> bool:
+        """Whether frames wait for the transport."""
+        return self._backlog is not None
+
+    @property
+    def probing(self) -> bool:
+        """Whether a WebSocket is about to take over."""
+        return self._probe is not None and self._probe.answered
+
+    def take(self) -> Frame | None:
+        """The next frame that waits; None if none does."""
+        if self._backlog is None:
+            return None
+        try:
+            frame = self._backlog.take()
+        except Exception:
+            _log.failure("a replay failed")
+            self._backlog = None
+            self.close(Close.INTERNAL)
+            return None
+        if frame is None:
+            self._backlog = None
+        return frame
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next frame that waits belongs to a replay."""
+        return self._backlog is not None and self._backlog.replaying
+
+    def text(self, text: str) -> None:
+        """An encoded packet of the client.
+
+        :raises ProtocolError: it is none.
+        """
+        if text[:1] == "4" and not self.owes_pong:
+            self.message(text[1:])
+        else:
+            self.packet(decode(text))
+
+    def packet(self, packet: Packet) -> None:
+        """A packet of the client, in order."""
+        if self._state is not _State.OPEN:
+            return
+        if packet.type is Type.PONG:
+            self.server.heartbeat.pong(self)
+            return
+        self.server.heartbeat.heard(self)
+        if packet.type is Type.MESSAGE:
+            self.message(packet.data)
+        elif packet.type is Type.CLOSE:
+            self.end("transport_close", last=NOOP)
+        elif packet.type is Type.PING:
+            self.end("transport_error", Close.PROTOCOL_ERROR)
+
+    def message(self, data: str | bytes) -> None:
+        """A message of the client."""
+        if self._state is not _State.OPEN:
+            return
+        try:
+            self._receiver.received(data)
+        except Exception:
+            _log.failure("a receiver failed")
+            self.close(Close.INTERNAL)
+
+    def end(self, reason: str, close: Close | None = None, *, last: Frame = CLOSE) -> None:
+        """The session is over, now.
+
+        :param reason: what the receiver is told.
+        :param close: what a WebSocket is told; None for a normal end.
+        :param last: what a poll that waits is answered with.
+        """
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        self._backlog = None
+        self.server.ended(self)
+        if self._probe is not None:
+            self._probe.cancel()
+        self._carrier.drop(close, last)
+        receiver, self._receiver = self._receiver, _NOBODY
+        try:
+            receiver.closed(reason)
+        except Exception:
+            _log.failure("a receiver failed")
+
+    def finished(self) -> None:
+        """What was written before `close` has left, or can't leave any more."""
+        if self._closing is not None:
+            self.end(self._closing.reason, self._closing)
+
+    def lost(self, reason: str) -> None:
+        """The transport is gone; if the service had closed the session, that is the reason."""
+        if self._closing is None:
+            self.end(reason)
+        else:
+            self.finished()
+
+    # -- opening and upgrading
+
+    def begin(self, carrier: Any, receiver: Callable[[EngineSocket], Any]) -> None:
+        """The client knows its session: from here on it is the receiver's."""
+        self._carrier = carrier
+        try:
+            self._receiver = receiver(self)
+        except Exception:
+            _log.failure("a receiver could not be made")
+            self.close(Close.INTERNAL)
+
+    def probe(self, probe: Any) -> bool:
+        """A WebSocket asks to take over; False if there is, or is about to be, one already."""
+        if self._probe is not None or self._state is _State.CLOSED or self.transport != "polling":
+            return False
+        self._probe = probe
+        return True
+
+    def probed(self) -> None:
+        """The WebSocket works: let no poll wait any longer."""
+        self._carrier.stir()
+
+    def stay(self) -> None:
+        """The WebSocket does not take over."""
+        self._probe = None
+
+    def upgrade(self, carrier: Any) -> None:
+        """The WebSocket takes over; what waits leaves by it."""
+        polling, self._carrier, self._probe = self._carrier, carrier, None
+        if polling.held:
+            carrier.hold()
+        polling.drop(None, NOOP)
+        if self._closing is not None:
+            carrier.finish(self._closing)
+        else:
+            carrier.stir()
+
+    def _waiting(self) -> Backlog:
+        if self._backlog is None:
+            self._backlog = Backlog()
+        return self._backlog
