@@ -63,6 +63,8 @@ TABLE = (
         f"{SEAMS} {LEVEL_3} wire",
         "msgspec zope.interface twisted autobahn txaio klein werkzeug.exceptions prometheus_client",
     ),
+    # What answers HTTP does so on the listeners' own requests.
+    Row("ingress", "transport.site", ""),
     Row("node workers", f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4}", "msgspec twisted"),
     Row("tap cli", f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers", "twisted"),
 )

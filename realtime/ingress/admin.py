@@ -9,14 +9,12 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 
 from ..errors import MethodNotAllowed, NotFound
 from ..health import Health
 from .answers import json_answer, refusal
-from .site import Site
 
 
 class Pages(Resource):
@@ -53,11 +51,6 @@ def health_resource(health: Health) -> Resource:
     return Pages({b"/health": report, b"/health/live": live, b"/health/ready": ready})
 
 
-def admin_site(health: Health, clock: IReactorTime) -> Site:
-    """The factory of the listener at HEALTH_CHECK_PORT."""
-    return Site(health_resource(health), clock)
-
-
 def _status(health: Health) -> int:
     return 503 if health.causes() else 200
 
@@ -74,8 +67,3 @@ def metrics_resource(registry: CollectorRegistry) -> Resource:
         return body
 
     return Pages({b"/metrics": metrics})
-
-
-def metrics_site(registry: CollectorRegistry, clock: IReactorTime) -> Site:
-    """The factory of the listener at METRICS_PORT."""
-    return Site(metrics_resource(registry), clock)

@@ -14,13 +14,12 @@ from urllib.parse import parse_qs, unquote_to_bytes
 import msgspec
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
 from twisted.web.resource import Resource
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NotTaken
+from zope.interface import implementer
 
 from ..broker.interface import IStateStore
 from ..errors import (
@@ -28,18 +27,27 @@ from ..errors import (
     InvalidMessage,
     InvalidPublication,
     InvalidRoom,
+    MessageTooLarge,
     MethodNotAllowed,
     NotFound,
     RealtimeError,
     Unauthorized,
 )
 from ..names import valid_room, valid_user
+from ..payload import is_utf8
 from ..presence import member_payload
+from ..routing import MAX_PAYLOAD
+from ..transport.site import IEarly, Request
 from .answers import json_answer, refusal
 from .publish import Accepted, Ingest
-from .site import Site
 
 _log = Logger()
+
+#: Bytes of a body: a payload, and what is around it.
+BODY_LIMIT: Final = MAX_PAYLOAD + 16_384
+
+#: Bytes of a body that are read so that its sender gets a refusal in the API's own words.
+BODY_READ: Final = 1_048_576
 
 #: Rooms in one page of ``GET /v1/rooms``: as it comes, and at the most.
 ROOMS_PAGE: Final = 100
@@ -106,7 +114,6 @@ class Api:
         return app
 
     def _publish(self, request: Request) -> Deferred[bytes]:
-        assert request.content is not None  # it is there before a resource renders
         body = _publish_body(request.content.read())
         publishing = self._ingest.publish(body.channel, bytes(body.data), body.message_id)
         return publishing.addCallback(lambda accepted: json_answer(request, _told(accepted)))
@@ -148,11 +155,7 @@ class Api:
         return json_answer(request, told)
 
 
-def api_site(api: Api, clock: IReactorTime) -> Site:
-    """The factory of the listener at API_PORT."""
-    return Site(api.resource, clock)
-
-
+@implementer(IEarly)
 class ApiResource(Resource):
     """The root of the listener: lets a request with the key through to the routes of `app`."""
 
@@ -165,35 +168,49 @@ class ApiResource(Resource):
         self._routes = app.resource()
         self._key = key.encode()
 
-    def render(self, request: Request) -> Any:
+    def limit(self) -> int:
+        return BODY_READ
+
+    def begin(self, request: Request) -> bool:
         try:
             self._check(request)
-            return self._routes.render(request)
         except RealtimeError as error:
-            return refusal(request, error)
+            body = refusal(request, error)
+            request.answer(error.status, body)
+            return False
+        return True
+
+    def _check(self, request: Request) -> None:
+        """Judge the head: before a body is read, and before klein sees what it can't decode."""
+        scheme, _, key = (request.getHeader(b"Authorization") or b"").partition(b" ")
+        if not (hmac.compare_digest(key.strip(), self._key) and scheme.lower() == b"bearer"):
+            raise Unauthorized()
+        if not request.method.isupper():
+            raise MethodNotAllowed()
+        if not is_utf8(unquote_to_bytes(request.path)):
+            raise InvalidMessage("the path is not UTF-8")
+        if int(request.getHeader(b"Content-Length") or 0) > BODY_LIMIT:
+            raise _too_large()
+
+    def render(self, request: Request) -> Any:
+        if request.content.getbuffer().nbytes > BODY_LIMIT:
+            return refusal(request, _too_large())
+        request.prepath, request.postpath = [], [*map(unquote_to_bytes, request.path[1:].split(b"/"))]
+        try:
+            return self._routes.render(request)
         except HTTPException:
             return refusal(request, InvalidMessage("the Host header is not valid"))
 
-    def _check(self, request: Request) -> None:
-        given = request.requestHeaders.getRawHeaders(b"Authorization", [])
-        scheme, _, key = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-        if not (hmac.compare_digest(key.strip(), self._key) and scheme.lower() == b"bearer"):
-            raise Unauthorized()
-        # What klein can't decode it would log with a traceback.
-        if not (request.method.isalpha() and request.method.isupper()):
-            raise MethodNotAllowed()
-        try:
-            unquote_to_bytes(request.path).decode()
-            request.getRequestHostname().decode("ascii")
-        except UnicodeDecodeError:
-            raise InvalidMessage("the path is not UTF-8, or the Host header not ASCII") from None
+
+def _too_large() -> MessageTooLarge:
+    return MessageTooLarge(f"the body has over {BODY_LIMIT} bytes")
 
 
 def _failed(request: Request, failure: Failure) -> bytes:
     error = failure.value
     if isinstance(error, NotTaken):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        request.setHeader(b"Allow", allowed.encode())
+        request.setHeader(b"Allow", allowed.encode())  # type: ignore[no-untyped-call]
         return refusal(request, MethodNotAllowed(f"this path takes {allowed}"))
     if isinstance(error, HTTPException):
         # A redirect among them: it would lead where the Host header says.

@@ -167,12 +167,13 @@ class Site:
     def limit(self, head: Head) -> int:
         """The bytes of a body that this request may have."""
         resource, rest = self._find(head.path)
-        return resource.limit() if IEarly.providedBy(resource) and not any(rest) else BODY_LIMIT
+        found = not any(rest) or self._at_root(rest, head.path)
+        return resource.limit() if found and IEarly.providedBy(resource) else BODY_LIMIT
 
     def getResourceFor(self, request: Request) -> Any:
         """The resource that a request names."""
         resource, rest = self._find(request.path)
-        if resource is None or (resource.isLeaf and any(rest) and not self._at_root(rest, request)):
+        if resource is None or (resource.isLeaf and any(rest) and not self._at_root(rest, request.path)):
             return _Nothing()
         if resource.isLeaf:
             return resource
@@ -181,8 +182,8 @@ class Site:
         return getChildForRequest(resource, request)
 
     @staticmethod
-    def _at_root(rest: list[bytes], request: Request) -> bool:
-        return b"/" + b"/".join(rest) == request.path
+    def _at_root(rest: list[bytes], path: bytes) -> bool:
+        return b"/" + b"/".join(rest) == path
 
     def _find(self, path: bytes) -> tuple[Any, list[bytes]]:
         parts = path[1:].split(b"/")

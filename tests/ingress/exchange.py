@@ -1,4 +1,4 @@
-"""Exchange: one connection to a site, in memory."""
+"""Exchange: one connection to a listener, in memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.web.resource import IResource
 
-from realtime.ingress.site import Site
+from realtime.transport.door import DoorFactory
+from realtime.transport.site import Site
+from realtime.transport.websocket import WebSockets
 
 
 class Answer(NamedTuple):
@@ -24,16 +28,28 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """A connection to a site. `transport` holds what was answered and not yet read."""
+    """A connection to the listener of one resource.
 
-    def __init__(self, site: Site) -> None:
+    :ivar transport: holds what was answered and not yet read.
+    """
+
+    def __init__(self, resource: IResource, clock: IReactorTime) -> None:
         self.transport = StringTransportWithDisconnection()
-        self.channel = site.buildProtocol(self.transport.getPeer())
-        self.transport.protocol = self.channel
-        self.channel.makeConnection(self.transport)
+        listener = DoorFactory(
+            clock=clock,
+            site=Site({"/": resource}),
+            upgrades={},
+            websockets=WebSockets(clock, max_message=1000, message_timeout=10),
+            head_timeout=5,
+            body_timeout=10,
+        )
+        self.door = listener.buildProtocol(self.transport.getPeer())
+        assert self.door is not None
+        self.transport.protocol = self.door
+        self.door.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
-        self.channel.dataReceived(data)
+        self.door.dataReceived(data)
 
     def read(self, body: bool = True) -> Answer:
         """The next answer; one to HEAD has no body, whatever its length says."""

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.health import Health, Phase
-from realtime.ingress.admin import admin_site, metrics_site
+from realtime.ingress.admin import health_resource, metrics_resource
 from realtime.metrics import Metrics
 
 from .exchange import Exchange
@@ -24,7 +24,7 @@ class HealthTests(SynchronousTestCase):
             connections=lambda: 7,
             broker=lambda: True,
         )
-        self.exchange = Exchange(admin_site(self.health, clock))
+        self.exchange = Exchange(health_resource(self.health), clock)
 
     def test_serving(self) -> None:
         self.health.phase = Phase.SERVING
@@ -65,7 +65,7 @@ class HealthTests(SynchronousTestCase):
 class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.metrics = Metrics()
-        self.exchange = Exchange(metrics_site(self.metrics.registry, Clock()))
+        self.exchange = Exchange(metrics_resource(self.metrics.registry), Clock())
 
     def test_prometheus_can_read_it(self) -> None:
         self.metrics.delivered("booking:confirmed", 3, 0.001)
