@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..process import Server, StartFailed, free_port
 
-SECRET = "the secret of a benchmark, 32 bytes or more"
+SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 NO_MODULES = "the peers on Node need their modules: (cd benchmarks/peers && npm install --no-package-lock)"
@@ -30,6 +30,7 @@ def service(checkout: Path = ROOT) -> Server:
         **UNLIMITED,
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
+        "JWT_REFRESH_SECRET": SECRET,
         "API_KEY": SECRET,
         "PORT": str(port),
         "API_PORT": "0",
