@@ -63,8 +63,7 @@ def line(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         told["error"] = _traceback(failure)
-    # json escapes what is below 0x20 and above 0x7f, and leaves DEL
-    return json.dumps(told, allow_nan=False, separators=(",", ":")).replace("\x7f", "\\u007f") + "\n"
+    return json.dumps(told, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def _time(seconds: object) -> str:

@@ -107,7 +107,18 @@ class StateTests(SynchronousTestCase):
         self.assertRaises(state.StateError, state.read, self.path)
         os.rmdir(self.path)
         os.mkfifo(self.path, 0o600)
-        self.assertRaises(state.StateError, state.read, self.path)
+        told: list[str] = []
+
+        def read() -> None:
+            try:
+                state.read(self.path)
+            except state.StateError as error:
+                told.append(str(error))
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(30)
+        self.assertEqual(told, ["is not a file"])
 
     def test_no_folder(self) -> None:
         """A folder that is missing is not made."""

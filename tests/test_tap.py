@@ -354,6 +354,9 @@ class Process:
         self._reader = threading.Thread(target=self._errors.extend, args=[self.process.stderr])
         self._reader.start()
         self.lines: list[str] = []
+        # one that should end and does not must fail its test, not hold it up
+        self._watchdog = threading.Timer(60, self.process.kill)
+        self._watchdog.start()
 
     def read_until(self, text: str) -> None:
         """Read standard output to the line that holds a text, or to its end."""
@@ -367,6 +370,7 @@ class Process:
         """Wait for its end; its exit status and standard error."""
         self.read_until("\0")
         status = self.process.wait(60)
+        self._watchdog.cancel()
         self._reader.join(60)
         assert self.process.stdout is not None and self.process.stderr is not None
         self.process.stdout.close()
