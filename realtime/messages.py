@@ -163,12 +163,14 @@ class Event(msgspec.Struct, frozen=True):
     :ivar data: its payload, one raw JSON value; ``{}`` where the client sent none.
     :ivar ack: what the client wants its acknowledgement to carry; None if it wants none.
     :ivar binary: whether ``data`` holds ``{"$binary": base64}`` objects that were binary.
+    :ivar fault: why the payload can't be used, where it can't; the event is to be refused.
     """
 
     name: str
     data: bytes
     ack: int | None = None
     binary: bool = False
+    fault: str = ""
 
 
 class Disconnect(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from .errors import (
     AuthRequired,
     Close,
     InternalError,
+    InvalidMessage,
     NotJoined,
     ProtocolError,
     RealtimeError,
@@ -147,6 +148,10 @@ class Router:
         self._sessions.opened(connection)
         return connection
 
+    def forsake(self, connection: Connection) -> None:
+        """Another connection begins on the transport of one that has ended."""
+        self._sessions.forsake(connection)
+
     def closed(self, connection: Connection, reason: str) -> None:
         """The connection's transport is gone."""
         self._sessions.closed(connection, reason)
@@ -178,6 +183,8 @@ class Router:
                 self._park_until(connection, done)
         elif isinstance(command, Disconnect):
             self._sessions.leave_service(connection, "client_disconnect")
+            # The transport is left to the client, which may connect anew, but not for ever.
+            self._sessions.opened(connection)
 
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
@@ -212,6 +219,8 @@ class Router:
                 return {}
             if event.name != "auth:login":
                 raise AuthRequired()
+        if event.fault:
+            raise InvalidMessage(event.fault)
         payload = events.decode(events.CLIENT_EVENTS[event.name], event.data)
         self._presence.active(connection)
         return handler(connection, payload, event)
@@ -445,6 +454,7 @@ class Receiver:
                 self._outlet.write(command.frame)
                 continue
             if isinstance(command, Connect) and self._connection.state is State.ENDED:
+                self._router.forsake(self._connection)
                 self._connection = self._router.open(self._outlet, self._session, self._handshake)
             self._router.handle(self._connection, command)
 

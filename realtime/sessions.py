@@ -122,6 +122,10 @@ class Sessions:
         """A transport is open: it has `SessionRules.login` to become somebody."""
         self._login.start(connection)
 
+    def forsake(self, connection: Connection) -> None:
+        """The transport serves another connection from now on."""
+        self._login.cancel(connection)
+
     async def connect(self, connection: Connection, command: Connect) -> None:
         """Answer a CONNECT: restore, begin, let in without identity, or refuse."""
         token = command.token if command.token is not None else connection.handshake.token

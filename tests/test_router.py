@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
@@ -419,6 +420,18 @@ class OrderTests(_InHouse):
         self.assert_refused(answer, "internal.error", "room:message")
         self.assertNotIn("secret", str(answer))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIsNone(client.outlet.close_reason)
+
+    def test_unusable_payload(self) -> None:
+        """A message that is right in grammar and can't be carried is refused, and costs no connection."""
+        client = self.house().client("alice")
+        client.join("lobby")
+        deep = "[" * 40 + "]" * 40
+        for n, data in enumerate(('"\\ud83d"', "1e999", "9" * 400, deep), 70):
+            text = f'["room:message",{{"roomId":"lobby","data":{data}}}]'
+            client.receiver.received(f"2{n}{text}")
+            answer = json.loads(client.outlet.packets()[-1][4:])[0]
+            self.assert_refused(answer, "message.invalid", "room:message")
         self.assertIsNone(client.outlet.close_reason)
 
     def test_broken_protocol(self) -> None:

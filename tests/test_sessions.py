@@ -164,6 +164,18 @@ class ConnectTests(_InHouse):
         self.assertNotEqual(client.sid, first)
         self.assertTrue(client.join("lobby")["ok"])
 
+    def test_left_transport(self) -> None:
+        """A transport whose session has ended is closed in time, unless another began on it."""
+        house = self.house()
+        first, second = house.client("alice"), house.client("bob")
+        first.leave()
+        second.leave()
+        house.clock.advance(house.node.settings.ws_connection_timeout - 1)
+        second.connect(token=house.token("bob"))
+        house.clock.advance(1)
+        self.assertIs(first.outlet.close_reason, Close.CONNECT_TIMEOUT)
+        self.assertIsNone(second.outlet.close_reason)
+
     def test_full_default_room(self) -> None:
         """A token's room that is full is told of; the connection lives."""
         house = self.house(max_room_members=1)

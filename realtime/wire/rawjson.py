@@ -7,6 +7,7 @@ are: every reader of the service, and JavaScript, takes the last.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,9 @@ from ..payload import MAX_DEPTH, too_deep
 
 #: Keys that mean something else than data to careless JavaScript.
 FORBIDDEN_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
+
+#: Why what `split` refuses can't be used although its grammar is right.
+UNFIT: Final = "the payload holds text that is not valid Unicode, or a number that is too large"
 
 #: What msgspec raises for text that is no JSON.
 MALFORMED: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -48,6 +52,24 @@ def split(text: str) -> list[msgspec.Raw]:
         return _SPLIT.decode(text)
     except MALFORMED:
         raise ProtocolError("the payload is no well-formed JSON array") from None
+
+
+def unfit_name(text: str) -> str:
+    """The first element, a text, of an array that `split` refused though its grammar is right.
+
+    A lone surrogate (half an emoji, cut by careless JavaScript) is such a case: one message is bad,
+    not the connection.
+
+    :raises ProtocolError: it is no such array.
+    """
+    try:
+        values = json.loads(text)
+        if isinstance(values, list) and values and isinstance(values[0], str):
+            values[0].encode()
+            return values[0]
+    except (ValueError, RecursionError):
+        pass
+    raise ProtocolError("the payload is no well-formed JSON array")
 
 
 def load(raw: str | bytes) -> Any:

@@ -133,9 +133,13 @@ class SocketIOSession:
 def _event(emitted: Emitted) -> Event:
     """What the application sees of an event: its first argument."""
     if not emitted.arguments:
-        return Event(emitted.name, b"{}", emitted.ack)
+        return Event(emitted.name, b"{}", emitted.ack, fault=emitted.fault)
     data, binary = fold(bytes(emitted.arguments[0]), emitted.attachments)
-    return Event(emitted.name, rawjson.screen(data), emitted.ack, binary)
+    try:
+        data = rawjson.screen(data)
+    except ProtocolError as error:
+        return Event(emitted.name, b"{}", emitted.ack, fault=error.message)
+    return Event(emitted.name, data, emitted.ack, binary)
 
 
 def _recovery_text(value: Any) -> str | None:

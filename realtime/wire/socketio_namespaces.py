@@ -61,6 +61,7 @@ class Emitted(msgspec.Struct, frozen=True):
     arguments: list[msgspec.Raw]
     ack: int | None
     attachments: tuple[bytes, ...]
+    fault: str = ""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -129,7 +130,14 @@ class Namespaces:
         if state is not _State.CONNECTED:
             raise ProtocolError("connect to the namespace first")
         if packet.type == EVENT:
-            return Emitted(namespace, packet.name, packet.arguments, packet.ack, packet.attachments)
+            return Emitted(
+                namespace,
+                packet.name,
+                packet.arguments,
+                packet.ack,
+                packet.attachments,
+                packet.fault,
+            )
         if packet.type == ACK and packet.ack is not None:
             return Acknowledged(namespace, packet.ack, packet.arguments, packet.attachments)
         if packet.type == DISCONNECT:

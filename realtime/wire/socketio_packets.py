@@ -53,6 +53,7 @@ class Packet(msgspec.Struct, frozen=True):
     :ivar payload: the JSON as it came; empty if there was none. Placeholders are still in it.
     :ivar name: an event's name.
     :ivar arguments: the raw values that follow an event's name, or those of an acknowledgement.
+    :ivar fault: why an event's arguments can't be used, where they can't.
     """
 
     type: int
@@ -62,6 +63,7 @@ class Packet(msgspec.Struct, frozen=True):
     name: str
     arguments: list[msgspec.Raw]
     attachments: tuple[bytes, ...] = ()
+    fault: str = ""
 
 
 class PacketReader:
@@ -125,12 +127,10 @@ def decode(text: str) -> tuple[Packet, int]:
     type_ = _BINARY_TYPES.get(wire_type, wire_type)
     ack = _ack(type_, number)
     payload = text[header.end() :]
-    name = ""
+    name = fault = ""
     arguments: list[msgspec.Raw] = []
     if type_ == EVENT:
-        arguments = rawjson.split(payload)
-        name = _name(arguments)
-        del arguments[0]
+        name, arguments, fault = _event(payload)
     elif type_ == ACK:
         arguments = rawjson.split(payload)
     elif type_ == DISCONNECT:
@@ -138,9 +138,10 @@ def decode(text: str) -> tuple[Packet, int]:
             raise ProtocolError("a disconnection carries no payload")
     elif payload or type_ == CONNECT_ERROR:
         _check_object(payload)
-    if attachments:
+    if attachments and not fault:
         check_placeholders(payload, attachments)
-    return Packet(type_, namespace or "/", ack, payload, name, arguments), attachments
+    packet = Packet(type_, namespace or "/", ack, payload, name, arguments, fault=fault)
+    return packet, attachments
 
 
 def _attachment_count(wire_type: int, count: str | None) -> int:
@@ -163,6 +164,17 @@ def _ack(type_: int, number: str | None) -> int | None:
     return int(number)
 
 
+def _event(payload: str) -> tuple[str, list[msgspec.Raw], str]:
+    """An event's name, its arguments, and why they can't be used, where they can't."""
+    try:
+        arguments = rawjson.split(payload)
+    except ProtocolError:
+        return _allowed(rawjson.unfit_name(payload)), [], rawjson.UNFIT
+    name = _name(arguments)
+    del arguments[0]
+    return name, arguments, ""
+
+
 def _name(values: list[msgspec.Raw]) -> str:
     """The name of an event, its first value: text, or a number as the reference allows."""
     try:
@@ -173,6 +185,10 @@ def _name(values: list[msgspec.Raw]) -> str:
         name = bytes(values[0]).decode()
         if name[0] not in "-0123456789":
             raise ProtocolError("the name of an event is text") from None
+    return _allowed(name)
+
+
+def _allowed(name: str) -> str:
     if name in RESERVED_EVENTS or len(name) > MAX_NAME:
         raise ProtocolError("the name of the event is reserved or too long")
     return name
