@@ -5,6 +5,7 @@ Nothing here knows what the service does with them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
@@ -41,6 +42,34 @@ PACKETS = [
     b"6",
 ]
 
+#: Names of events, right and wrong; and what their payloads are made of.
+EVENTS = [
+    *("auth:login", "auth:token_refresh", "room:join", "room:leave", "room:message", "room:history"),
+    *("user:typing", "user:presence", "user:preferences", "queue:join", "booking:confirmed"),
+    *("connect", "disconnect", "system:error", "", "__proto__", "a" * 300, "\u2028", "\x00"),
+]
+FIELDS = [
+    *("roomId", "text", "data", "token", "refreshToken", "position", "after", "before", "limit", "offset"),
+    *("epoch", "typing", "status", "mutedEvents", "mutedRooms", "clientMessageId", "everywhere"),
+    *("_placeholder", "num", "__proto__", "constructor", "$binary", "", "\ud7ff", "a b"),
+]
+VALUES = [
+    *(
+        "rubbish",
+        "rubbish",
+        "rubbish",
+        "private:1",
+        "user:mallory",
+        "role:x",
+        "a:b:c",
+        ":",
+        "no room",
+        "x" * 200,
+    ),
+    *("online", "busy", "away", "invisible", "AAEC", "=", "\u0000", "\u2028", "\U0001f3ab", "%s{0}", "*"),
+    *(0, 1, -1, 3, 2**31, 2**53, 2**64, -(2**63), 10**30, 0.5, 1e308, True, False, None),
+]
+
 #: Requests of clients and services, whole and right.
 REQUESTS = [
     request("GET", POLLING),
@@ -57,10 +86,20 @@ REQUESTS = [
     request("GET", "/health", Connection="keep-alive"),
     request("GET", "/metrics"),
     request("PUT", "/v1/publish", b"{}"),
-    request("POST", "/v1/publish", b'{"channel":"booking:created","data":{"userId":"a"}}', **KEY),
-    request("GET", "/v1/rooms/lobby/members", **KEY),
-    request("DELETE", "/v1/users/x/connections", **KEY),
     b"POST /socket.io/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+]
+
+API_REQUESTS = [
+    request("POST", "/v1/publish", b'{"channel":"booking:created","data":{"userId":"a"}}', **KEY),
+    request("POST", "/v1/publish", b'{"channel":"room:rubbish:message","data":{"a":[1,{}]}}', **KEY),
+    request(
+        "POST", "/v1/publish", b'{"channel":"ticket:sold","data":{"eventId":7},"messageId":"m"}', **KEY
+    ),
+    request("GET", "/v1/rooms?limit=5&after=a", **KEY),
+    request("GET", "/v1/rooms/lobby/members", **KEY),
+    request("GET", "/v1/users/mallory/presence", **KEY),
+    request("DELETE", "/v1/users/x/connections", **KEY),
+    request("GET", "/v1/connections/count", **KEY),
 ]
 
 #: Bytes and texts that parsers stumble over.
@@ -108,25 +147,29 @@ class Rubbish:
 
     def _http(self) -> Visit:
         dice = self._dice
-        listener = dice.choice(["PORT", "PORT", "PORT", "API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT"])
+        listener = dice.choice(["PORT", "PORT", "API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT"])
         count = dice.choice([1, 1, 2, 3])
-        sent = [self._mutated(dice.choice(REQUESTS)) for _ in range(count)]
+        chosen = API_REQUESTS if listener == "API_PORT" and dice.random() < 0.8 else REQUESTS
+        sent = [self._mutated(dice.choice(chosen)) for _ in range(count)]
         if dice.random() < 0.1:
             sent = [dice.randbytes(dice.randrange(1, 3000)) for _ in sent]
         return Visit(listener, self._cut_up(b"".join(sent)), count)
 
     def _websocket(self) -> Visit:
         dice = self._dice
-        frames = [frame(self._connect_packet())] if dice.random() < 0.8 else []
-        count = dice.randrange(3, 9)
-        frames += [self._frame() for _ in range(count)]
-        return Visit("PORT", [upgrade(), *frames], count)
+        frames = [frame(self._connect_packet())] if dice.random() < 0.9 else []
+        if dice.random() < 0.6:
+            frames.append(frame(b'42["room:join",{"roomId":"rubbish"}]'))
+        frames += [frame(self._event()) for _ in range(dice.randrange(8))]
+        frames += [self._frame() for _ in range(dice.randrange(1, 5))]
+        return Visit("PORT", [upgrade(), b"".join(frames)], len(frames))
 
     def _polling(self) -> Visit:
         """A session by polling; SID in what is sent stands for its id."""
         dice = self._dice
         count = dice.randrange(1, 5)
-        posts = [self._connect_packet(), *(self._packet() for _ in range(count))]
+        events = [b"\x1e".join([self._event(), self._event()]) for _ in range(dice.randrange(3))]
+        posts = [self._connect_packet(), *events, *(self._packet() for _ in range(count))]
         path = POLLING + "&sid=SID"
         parts = [request("GET", POLLING)]
         for packet in posts:
@@ -146,6 +189,24 @@ class Rubbish:
         if self._dice.random() < 0.2:
             return self._mutated(b'40{"token":"%b","pid":"p","offset":"e.1:2"}' % self._token)
         return packet
+
+    def _event(self) -> bytes:
+        """An event that can be read, of any name and payload."""
+        dice = self._dice
+        args = [dice.choice(EVENTS), *(self._value(4) for _ in range(dice.choice([0, 1, 1, 1, 1, 1, 2])))]
+        if dice.random() < 0.7 and len(args) > 1:
+            args[1] = {"roomId": "rubbish", **{dice.choice(FIELDS): self._value(3) for _ in range(3)}}
+        ack = dice.choice(["", "0", "7", "123456789"])
+        return f"42{ack}{json.dumps(args, ensure_ascii=dice.random() < 0.5)}".encode("utf-8", "replace")
+
+    def _value(self, depth: int) -> object:
+        dice = self._dice
+        how = dice.random()
+        if depth and how < 0.15:
+            return [self._value(depth - 1) for _ in range(dice.randrange(4))]
+        if depth and how < 0.4:
+            return {dice.choice(FIELDS): self._value(depth - 1) for _ in range(dice.randrange(5))}
+        return dice.choice(VALUES)
 
     def _packet(self) -> bytes:
         dice = self._dice

@@ -19,7 +19,7 @@ from tests.clients.raw import Raw
 
 from .rubbish import Rubbish, Visit
 
-COUNT = int(os.environ.get("RUBBISH", "1500"))
+COUNT = int(os.environ.get("RUBBISH", "2000"))
 SEED = int(os.environ.get("RUBBISH_SEED", "1"))
 WARM_UP = 400
 #: Bytes of memory that a service may keep of so much rubbish: fragments of the allocator's, not data.
@@ -69,6 +69,7 @@ class RubbishTests(LiveCase):
             for name in TRANSPORTS:
                 self.assertEqual([n for user, n in seen if user == name], list(range(200)))
         await self._gone(len(good))
+        self.assertEqual(await service.metric("realtime_refusals_total", code="internal.error"), 0)
         grown = service.rss() - before
         self.assertLess(grown, KEPT)
         print(f"\n  {sent} frames and requests, {grown / 1e6:+.1f} MB")
