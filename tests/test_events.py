@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -168,3 +171,24 @@ class DecodeTests(SynchronousTestCase):
     def test_objects_are_decoded_or_refused(self, payload: type[Payload], value: dict[str, Any]) -> None:
         with contextlib.suppress(InvalidMessage):
             self.assertIsInstance(decode(payload, json.dumps(value).encode()), payload)
+
+
+class DocumentationTests(SynchronousTestCase):
+    def rows(self, heading: str) -> dict[str, str]:
+        """The rows of the table below a heading of docs/events.rst: first column to the rest."""
+        text = (Path(__file__).parents[1] / "docs" / "events.rst").read_text()
+        section = text.partition(f"\n{heading}\n---")[2].partition("\n---")[0]
+        return dict(re.findall(r"^``(\w+:\w+)`` +(.*)$", section, re.MULTILINE))
+
+    def test_all_client_events_are_documented(self) -> None:
+        self.assertEqual(set(self.rows("From clients")), set(CLIENT_EVENTS))
+
+    def test_all_fields_of_client_events_are_documented(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "events.rst").read_text()
+        for payload in CLIENT_EVENTS.values():
+            for field in msgspec.structs.fields(payload):
+                self.assertRegex(text, rf"``{field.encode_name}\??``")
+
+    def test_all_server_events_are_documented_with_their_loss_class(self) -> None:
+        documented = {name: row.split()[0] for name, row in self.rows("From the service").items()}
+        self.assertEqual(documented, {name: loss.value for name, loss in SERVER_EVENTS.items()})

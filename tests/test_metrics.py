@@ -1,7 +1,11 @@
 """Tests for realtime.metrics."""
 
+import re
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.metrics import MetricWrapperBase
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close, NoOwner, RateLimited
@@ -44,6 +48,21 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("realtime_room_members"), 9)
         self.assertEqual(self.value("realtime_queue_bytes"), 100)
         self.assertEqual(self.value("realtime_log_entries"), 50)
+
+    def test_all_of_them_are_documented(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "metrics.rst").read_text()
+        documented = {
+            name: (kind, set(re.findall(r"``(\w+)``", labels)))
+            for name, kind, labels in re.findall(
+                r"^``(realtime_\w+)`` +(gauge|counter|histogram) ((?:(?!  \w).)*)", text, re.MULTILINE
+            )
+        }
+        registered = {
+            metric._name: (metric._type, set(metric._labelnames))
+            for metric in self.metrics.registry._collector_to_names
+            if isinstance(metric, MetricWrapperBase)
+        }
+        self.assertEqual(documented, registered)
 
     def test_connections(self) -> None:
         self.metrics.connected("polling")

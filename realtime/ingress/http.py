@@ -189,21 +189,15 @@ class ApiResource(Resource):
             raise MethodNotAllowed()
         if not is_utf8(unquote_to_bytes(request.path)):
             raise InvalidMessage("the path is not UTF-8")
-        if int(request.getHeader(b"Content-Length") or 0) > BODY_LIMIT:
-            raise _too_large()
 
     def render(self, request: Request) -> Any:
         if request.content.getbuffer().nbytes > BODY_LIMIT:
-            return refusal(request, _too_large())
+            return refusal(request, MessageTooLarge(f"the body has over {BODY_LIMIT} bytes"))
         request.prepath, request.postpath = [], [*map(unquote_to_bytes, request.path[1:].split(b"/"))]
         try:
             return self._routes.render(request)
         except HTTPException:
             return refusal(request, InvalidMessage("the Host header is not valid"))
-
-
-def _too_large() -> MessageTooLarge:
-    return MessageTooLarge(f"the body has over {BODY_LIMIT} bytes")
 
 
 def _failed(request: Request, failure: Failure) -> bytes:
