@@ -147,6 +147,7 @@ class PollingCarrier:
 
     def expire(self) -> None:
         """Nothing came for long: end the poll, lest something on the way does."""
+        self.flush()
         if self._poll is not None:
             self._answer_poll([NOOP.polling])
 
