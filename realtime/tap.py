@@ -172,11 +172,16 @@ def _take_signals() -> None:
     def stop(number: int, frame: object) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_DFL)
-        log.info("stopping: {signal}", signal=signal.Signals(number).name)
-        reactor.callFromThread(reactor.stop)
+        # not here, where the signal may have interrupted a line that is being written
+        reactor.callFromThread(_stop, signal.Signals(number).name)
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
+
+
+def _stop(reason: str) -> None:
+    log.info("stopping: {reason}", reason=reason)
+    reactor.stop()
 
 
 def _allow_files(wanted: int) -> None:
