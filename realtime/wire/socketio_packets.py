@@ -93,7 +93,7 @@ class PacketReader:
             return packet
         self._waiting = packet
         self._missing = missing
-        self._room = self._max_bytes - len(frame.encode())
+        self._room = self._max_bytes - len(frame.encode(errors="surrogatepass"))
         return None
 
     def _attachment(self, data: bytes) -> Packet | None:

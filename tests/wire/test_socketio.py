@@ -204,6 +204,16 @@ class EventTests(SynchronousTestCase):
             self.assertEqual((event.name, event.data, event.ack), ("a", b"{}", 7))
             self.assertTrue(event.fault)
 
+    def test_unusable_payload_with_attachments(self) -> None:
+        """The attachments are taken, and dropped."""
+        made = session()
+        self.assertEqual(made.receive(f'51-7["a","\ud800",{P0}]'), [])
+        (event,) = made.receive(b"x")
+        assert isinstance(event, Event)
+        self.assertEqual((event.name, event.data, event.ack, event.binary), ("a", b"{}", 7, False))
+        self.assertTrue(event.fault)
+        self.assertEqual(made.receive('2["b"]'), [Event("b", b"{}")])
+
     def test_a_packet_over_the_limit(self) -> None:
         made = session()
         made.receive(f'51-["a",{P0}]')
@@ -337,7 +347,9 @@ def mutated(draw: st.DrawFn) -> str | bytes:
         start = draw(st.integers(0, len(frame)))
         end = draw(st.integers(start, len(frame)))
         filling = draw(
-            st.sampled_from(["", '"', "[", "]", "{", "}", ",", "-", "/", "\\", "\x1e", "0", "1e999"])
+            st.sampled_from(
+                ["", '"', "[", "]", "{", "}", ",", "-", "/", "\\", "\x1e", "0", "1e999", "\ud800"]
+            )
             | st.text(max_size=3)
             | st.just(frame[start:end] * 2)
         )
