@@ -142,7 +142,7 @@ class PollingCarrier:
         if not packets or self._poll is None:
             return
         self._answer_poll(packets)
-        if self._socket.closing is not None and not self._socket.waits:
+        if packets == [CLOSE.polling]:
             self._server.clock.callLater(0, self._socket.finished)
 
     def expire(self) -> None:
@@ -161,11 +161,12 @@ class PollingCarrier:
                 break
             packets.append(frame.polling)
             size += len(frame.polling)
-        if socket.closing is not None and not socket.waits:
-            packets.append(CLOSE.polling)
-        elif not packets and socket.probing:
-            packets.append(NOOP.polling)
-        return packets
+        if packets:
+            return packets
+        if socket.closing is not None:
+            # never with messages: engine.io-client closes before it hands out those of the same payload
+            return [CLOSE.polling]
+        return [NOOP.polling] if socket.probing else []
 
     def _answer_poll(self, packets: list[bytes]) -> None:
         request, self._poll = self._poll, None
