@@ -24,6 +24,8 @@ from .process import pinned, processors
 
 FRAME = re.compile(r"(?P<function>.+) \((?P<file>[^()]*?)(?::(?P<line>\d+))?\)")
 SYSCALL = re.compile(r"\.(send|sendmsg|recv|poll|modify|accept|accept4|register|unregister|shutdown)\(")
+#: Those that do nothing but a system call that they are given: Twisted's, around send and sendmsg.
+SYSCALL_FUNCTIONS = {"untilConcludes"}
 SAMPLES_A_SECOND = 250
 NO_PY_SPY = "profiles are taken by py-spy; install it: pip install py-spy"
 
@@ -54,7 +56,7 @@ class Profile:
             return
         self.samples += count
         leaf = frames[-1]
-        self.parts[part(leaf["file"], leaf["line"])] += count
+        self.parts[part(leaf["function"], leaf["file"], leaf["line"])] += count
         self.own[name(leaf)] += count
         self.lines[f"{name(leaf)}:{leaf['line']}"] += count
         for function in {name(frame) for frame in frames}:
@@ -76,9 +78,9 @@ class Profile:
             yield f"  {count / max(self.samples, 1):6.1%}  {key}"
 
 
-def part(file: str, line: str | None) -> str:
+def part(function: str, file: str, line: str | None) -> str:
     """Which part of the server a line belongs to."""
-    if SYSCALL.search(linecache.getline(file, int(line or 0))):
+    if function in SYSCALL_FUNCTIONS or SYSCALL.search(linecache.getline(file, int(line or 0))):
         return "system calls"
     return next((title for title, path in PARTS if path in file), "other libraries")
 
