@@ -48,6 +48,10 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def first(self) -> K | None:
+        """The key whose deadline is the nearest; None if there is none."""
+        return next(iter(self._due), None)
+
     def __contains__(self, key: K) -> bool:
         return key in self._due
 

@@ -56,6 +56,10 @@ class Heartbeat(Generic[K]):
         """Whether the peer was pinged and has not answered."""
         return key in self._waiting
 
+    def debtor(self) -> K | None:
+        """The peer that has owed its pong the longest; None if none owes one."""
+        return self._waiting.first()
+
     def pong(self, key: K) -> None:
         """The peer answered. A pong that was not asked for changes nothing."""
         if key in self._waiting:

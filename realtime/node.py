@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -20,7 +21,7 @@ from .auth import Authenticator
 from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
 from .connections import Connections, IReceiver
-from .errors import Close
+from .errors import BrokerUnavailable, Close
 from .fanout import Fanout
 from .health import Health, Phase
 from .ids import secret_id, unique_id
@@ -174,7 +175,16 @@ class Node(MultiService):
         )
 
     def _admit(self) -> bool:
-        return not self._draining and len(self.engine) < self.settings.ws_max_connections
+        """Whether one more session may begin; one that owes a pong makes room for it."""
+        if self._draining:
+            return False
+        if len(self.engine) < self.settings.ws_max_connections:
+            return True
+        debtor = self.engine.heartbeat.debtor()
+        if debtor is None:
+            return False
+        debtor.end(Close.EVICTED.reason, Close.EVICTED)
+        return True
 
     def _accept(self, socket: EngineSocket) -> IReceiver:
         session = SocketIOSession(self.settings.ws_max_message_bytes)
@@ -313,7 +323,8 @@ class Node(MultiService):
             now,
             logged=False,
         )
-        await self.broker.publish(maintenance)
+        with contextlib.suppress(BrokerUnavailable):
+            await self.broker.publish(maintenance)
         waiting = list(self.engine.sessions.values())
         while waiting and self._clock.seconds() < deadline:
             for socket in waiting[:DRAIN_BATCH]:

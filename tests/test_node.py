@@ -1,0 +1,163 @@
+"""The node as a whole: its listeners, its room for connections, its drain."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from realtime.errors import Close
+from realtime.node import Node
+from realtime.settings import ConfigError, Settings
+
+from .house import SECRET, House
+from .transport.peer import CLOSE, Peer
+
+SOCKET = "/socket.io/?EIO=4&transport=websocket"
+
+
+class _AtTheDoor(SynchronousTestCase):
+    """Clients in memory that come in through the node's own listeners."""
+
+    def house(self, **settings: Any) -> House:
+        house = House(**settings)
+        self.addCleanup(house.stop)
+        return house
+
+    def peer(self, house: House, listener: int = 0) -> Peer:
+        return Peer(house.clock.tcpServers[listener][1], house.clock)
+
+    def websocket(self, house: House, user: str | None = None) -> tuple[int, Peer]:
+        peer = self.peer(house)
+        status = peer.upgrade(SOCKET).status
+        if status == 101 and user is not None:
+            peer.say("40" + json.dumps({"token": house.token(user)}))
+        return status, peer
+
+
+class ListenTests(_AtTheDoor):
+    """Which ports, where."""
+
+    def test_four_listeners(self) -> None:
+        """Clients, API, health and metrics have a port each, with a long queue of connections."""
+        house = self.house(port=1, api_port=2, health_check_port=3, metrics_port=4)
+        servers = house.clock.tcpServers
+        self.assertEqual([server[0] for server in servers], [1, 2, 3, 4])
+        self.assertEqual({server[2] for server in servers}, {1024})
+        self.assertEqual({server[3] for server in servers}, {"127.0.0.1"})
+
+    def test_addresses(self) -> None:
+        """Clients are served on BIND_ADDRESS, all else on API_BIND_ADDRESS."""
+        house = self.house(bind_address="127.0.0.2", api_bind_address="127.0.0.3")
+        addresses = [server[3] for server in house.clock.tcpServers]
+        self.assertEqual(addresses, ["127.0.0.2"] + ["127.0.0.3"] * 3)
+
+    def test_each_serves_its_own(self) -> None:
+        """What is on one port is not on the others."""
+        house = self.house()
+        paths = ("/socket.io/?EIO=4&transport=polling", "/v1/rooms", "/health/ready", "/metrics")
+        key = {"Authorization": "Bearer the key of the api"}
+        for listener in range(4):
+            for place, path in enumerate(paths):
+                status = self.peer(house, listener).ask("GET", path, **key).status
+                self.assertEqual(status, 200 if place == listener else 404, (listener, path))
+
+    def test_port_in_use(self) -> None:
+        """A port that can't be bound is named with its setting, and the others are let go."""
+        clock = MemoryReactorClock()
+        listen = clock.listenTCP
+
+        def busy(port: int, *args: Any, **kw: Any) -> Any:
+            if port == 8080:
+                raise CannotListenError(kw["interface"], port, OSError(98, "Address already in use"))
+            return listen(port, *args, **kw)
+
+        self.patch(clock, "listenTCP", busy)
+        settings = Settings(jwt_secret=SECRET, api_key="the key of the api")
+        node = Node(settings, clock=clock, wall=clock.seconds)
+        error = self.assertRaises(ConfigError, node.privilegedStartService)
+        self.assertIn("HEALTH_CHECK_PORT=8080", str(error))
+        self.assertIn("127.0.0.1", str(error))
+        self.assertIn("already in use", str(error))
+
+
+class CapacityTests(_AtTheDoor):
+    """WS_MAX_CONNECTIONS."""
+
+    def test_full(self) -> None:
+        """One connection more than there is room for gets 503, and room that is freed is given away."""
+        house = self.house(ws_max_connections=2)
+        peers = [self.websocket(house, f"u{n}") for n in range(3)]
+        self.assertEqual([status for status, _ in peers], [101, 101, 503])
+        poll = self.peer(house).ask("GET", "/socket.io/?EIO=4&transport=polling")
+        self.assertEqual((poll.status, poll.json["code"]), (503, "connection.limit"))
+        peers[0][1].wire.hang_up()
+        self.assertEqual(self.websocket(house)[0], 101)
+
+    def test_who_owes_a_pong_makes_room(self) -> None:
+        """The connection that has owed its pong the longest is evicted, so that it comes back."""
+        house = self.house(ws_max_connections=2, ws_connection_timeout=1000.0)
+        (_, silent), (_, answering) = (self.websocket(house, name) for name in ("a", "b"))
+        silent.read()
+        answering.read()
+        house.clock.advance(house.node.settings.ws_ping_interval)
+        answering.say("3")
+        status, _ = self.websocket(house, "c")
+        self.assertEqual(status, 101)
+        opcode, payload = silent.frames()[-1]
+        self.assertEqual((opcode, int.from_bytes(payload[:2], "big")), (CLOSE, Close.EVICTED.number))
+        self.assertEqual(house.node.connections.users, 2)
+
+
+class DrainTests(_AtTheDoor):
+    """Stopping."""
+
+    def test_drain(self) -> None:
+        """Not ready, told of it, closed so that they come back, gone."""
+        house = self.house()
+        _, peer = self.websocket(house, "alice")
+        peer.read()
+        done = house.node.stopService()
+        health = self.peer(house, 2).ask("GET", "/health/ready")
+        self.assertEqual((health.status, health.json["causes"]), (503, ["draining"]))
+        live = self.peer(house, 2).ask("GET", "/health/live")
+        self.assertEqual(live.status, 200)
+        self.assertEqual(self.websocket(house)[0], 503)
+        self.assertNoResult(done)
+        (told, (opcode, payload)) = peer.frames()
+        self.assertIn(b"system:maintenance", told[1])
+        self.assertEqual((opcode, int.from_bytes(payload[:2], "big")), (CLOSE, Close.DRAIN.number))
+        peer.wire.hang_up()
+        house.clock.pump([0.1] * 3)
+        self.successResultOf(done)
+        self.assertFalse(house.node.broker.alive())
+
+    def test_clients_that_stay(self) -> None:
+        """Who does not go does not hold up the end for longer than DRAIN_TIMEOUT."""
+        house = self.house(drain_timeout=3.0)
+        _, peer = self.websocket(house, "alice")
+        peer.wire.stalled = True
+        peer.wire.lost = lambda reason: None
+        done = house.node.stopService()
+        house.clock.pump([0.1] * 20)
+        self.assertNoResult(done)
+        house.clock.pump([0.1] * 12)
+        self.successResultOf(done)
+
+    def test_many_clients_in_batches(self) -> None:
+        """Many connections are not all closed in one turn."""
+        house = self.house(rate_limit_max_connections=1000)
+        peers = [self.websocket(house, f"u{n}")[1] for n in range(250)]
+        house.node.stopService()
+        closed = sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
+        self.assertEqual(closed, 200)
+        house.clock.advance(0.1)
+        closed += sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
+        self.assertEqual(closed, 250)
+
+    def test_nobody_there(self) -> None:
+        """A node without clients is gone at once."""
+        self.successResultOf(self.house().node.stopService())
