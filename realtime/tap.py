@@ -114,14 +114,15 @@ class Realtime(MultiService):
             raise SystemExit(1) from None
 
     def _leave(self, error: ConfigError) -> None:
-        """What twistd does itself only for other exceptions: tell its parent, remove the pid file."""
+        """What twistd does itself only for other exceptions: remove the pid file, tell its parent."""
+        if self._twistd.get("pidfile"):
+            with contextlib.suppress(OSError):
+                os.unlink(self._twistd["pidfile"])
+        # last: the parent ends on it, and whoever waits for the parent finds all in order
         pipe = self._twistd.get("statusPipe")
         if pipe is not None:
             os.write(pipe, b"1 " + str(error).encode("ascii", "backslashreplace")[:98])
             os.close(pipe)
-        if self._twistd.get("pidfile"):
-            with contextlib.suppress(OSError):
-                os.unlink(self._twistd["pidfile"])
 
 
 def makeService(
