@@ -156,6 +156,7 @@ class Node(MultiService):
             max_rooms=settings.max_rooms_per_connection,
             max_history=settings.room_message_history,
             max_parked=settings.ws_max_pending_events,
+            message_timeout=settings.ws_message_timeout,
             typing_timeout=settings.room_typing_timeout,
         )
 

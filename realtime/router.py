@@ -20,6 +20,7 @@ from . import events, history
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, IOutlet, IReceiver, State
+from .deadlines import Deadlines
 from .errors import (
     AuthRequired,
     Close,
@@ -88,6 +89,7 @@ class Router:
     :param max_rooms: joined rooms per connection.
     :param max_history: messages of a room's history.
     :param max_parked: commands of one connection that may wait before it is read no further.
+    :param message_timeout: seconds for a message of several frames to arrive whole.
     :param typing_timeout: seconds after which typing ends by itself.
     """
 
@@ -108,6 +110,7 @@ class Router:
         max_rooms: int,
         max_history: int,
         max_parked: int,
+        message_timeout: float,
         typing_timeout: float,
     ) -> None:
         self._clock = clock
@@ -124,6 +127,7 @@ class Router:
         self._max_rooms = max_rooms
         self._max_history = max_history
         self._max_parked = max_parked
+        self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
         self._typing = Typing(clock, typing_timeout, self._stopped_typing)
         self._handlers: Final[dict[str, Handler]] = {
             "auth:login": _waiting(self._auth_login),
@@ -154,7 +158,20 @@ class Router:
 
     def closed(self, connection: Connection, reason: str) -> None:
         """The connection's transport is gone."""
+        self._partial.cancel(connection)
         self._sessions.closed(connection, reason)
+
+    def progress(self, connection: Connection) -> bool:
+        """A frame came; True if its message is not whole, for which there is so much time."""
+        if not connection.session.incomplete:
+            self._partial.cancel(connection)
+            return False
+        if connection not in self._partial:
+            self._partial.start(connection)
+        return True
+
+    def _too_slow(self, connection: Connection) -> None:
+        self.broke_protocol(connection, ProtocolError("the attachments did not come in time"))
 
     def broke_protocol(self, connection: Connection, error: ProtocolError) -> None:
         """What the client sends can't be understood any more: it may come back and start anew."""
@@ -434,7 +451,7 @@ class Receiver:
     session may connect again.
     """
 
-    __slots__ = ("_connection", "_handshake", "_outlet", "_router", "_session")
+    __slots__ = ("_connection", "_handshake", "_outlet", "_partial", "_router", "_session")
 
     def __init__(self, router: Router, outlet: IOutlet, session: ISession, handshake: Handshake) -> None:
         self._router = router
@@ -442,6 +459,7 @@ class Receiver:
         self._session = session
         self._handshake = handshake
         self._connection = router.open(outlet, session, handshake)
+        self._partial = False
 
     def received(self, data: str | bytes) -> None:
         try:
@@ -449,6 +467,8 @@ class Receiver:
         except ProtocolError as error:
             self._router.broke_protocol(self._connection, error)
             return
+        if not commands or self._partial:
+            self._partial = self._router.progress(self._connection)
         for command in commands:
             if isinstance(command, Send):
                 self._outlet.write(command.frame)

@@ -434,6 +434,24 @@ class OrderTests(_InHouse):
             self.assert_refused(answer, "message.invalid", "room:message")
         self.assertIsNone(client.outlet.close_reason)
 
+    def test_attachments_that_do_not_come(self) -> None:
+        """A binary event whose attachments stay away ends the connection; a whole one does not."""
+        house = self.house(presence_interval=1000.0)
+        late, whole = house.client("alice"), house.client("bob")
+        packet = '52-["room:message",{"a":{"_placeholder":true,"num":0},"b":{"_placeholder":true,"num":1}}]'
+        for client in (late, whole):
+            client.receiver.received(packet)
+            client.receiver.received(b"1")
+        house.clock.advance(house.node.settings.ws_message_timeout - 1)
+        whole.receiver.received(b"2")
+        house.clock.advance(1)
+        self.assertIs(late.outlet.close_reason, Close.PROTOCOL_ERROR)
+        self.assertIsNone(whole.outlet.close_reason)
+        whole.receiver.received(packet)
+        whole.cut()
+        house.clock.advance(house.node.settings.ws_message_timeout)
+        self.assertIsNone(whole.outlet.close_reason)
+
     def test_broken_protocol(self) -> None:
         """A frame that can't be understood ends the connection, which may come back."""
         house = self.house()

@@ -72,6 +72,8 @@ class ISession(Interface):
 
     encoding = Attribute("Hashable. Sessions with equal `encoding` share the frames of `encode`.")
 
+    incomplete = Attribute("bool. Whether a message has begun of which more frames must come.")
+
     def receive(frame: str | bytes) -> list[Command | Send]:
         """Take one frame (text or binary) and say what it asks for, in order.
 

@@ -60,6 +60,11 @@ class SocketIOSession:
         self.encoding = WITH_OFFSETS
         self._namespaces = Namespaces(_ROOT, max_bytes)
 
+    @property
+    def incomplete(self) -> bool:
+        """See `ISession`: attachments are awaited."""
+        return self._namespaces.incomplete
+
     def receive(self, frame: str | bytes) -> list[Command | Send]:
         """See `ISession`. Text comes without the type of the Engine.IO message."""
         arrival = self._namespaces.receive(frame)

@@ -105,6 +105,11 @@ class Namespaces:
         """The namespaces that the client is connected to."""
         return frozenset(name for name, state in self._states.items() if state is _State.CONNECTED)
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether attachments are awaited."""
+        return self._reader.incomplete
+
     def accept(self, namespace: str) -> None:
         """The namespace that the client asked for is connected now."""
         self._states[namespace] = _State.CONNECTED

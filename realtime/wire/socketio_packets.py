@@ -79,6 +79,11 @@ class PacketReader:
         self._room = 0
         self._attachments: list[bytes] = []
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether attachments are awaited."""
+        return self._waiting is not None
+
     def receive(self, frame: str | bytes) -> Packet | None:
         """Take the next frame; a packet, if it is complete with it.
 
