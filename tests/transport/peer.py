@@ -163,7 +163,8 @@ class Peer:
         self.refused = door is None
         if door is not None:
             self.door: Door = door
-            self.wire.lost = lambda reason: self.door.connectionLost(reason)
+            # looked up when it happens: a WebSocket may have taken over by then
+            self.wire.lost = lambda reason: door.connectionLost(reason)  # noqa: PLW0108
             door.makeConnection(self.wire)
 
     def send(self, data: bytes) -> None:

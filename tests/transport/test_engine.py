@@ -529,7 +529,9 @@ class AdmissionTests(SynchronousTestCase):
 
     def open(self, world: World, target: str, **headers: str) -> int:
         peer = world.peer()
-        answer = peer.upgrade(target, **headers) if "websocket" in target else peer.ask("GET", target, **headers)
+        answer = (
+            peer.upgrade(target, **headers) if "websocket" in target else peer.ask("GET", target, **headers)
+        )
         self.answered = answer
         return answer.status
 

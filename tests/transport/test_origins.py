@@ -81,4 +81,6 @@ class OriginsTests(SynchronousTestCase):
     def test_anything(self, origin: str) -> None:
         origins = Origins(["https://*.example.com", "http://localhost:*"])
         if origins.allows(origin):
-            self.assertRegex(origin.lower(), r"\A(https://.+\.example\.com(:443)?|http://localhost(:\d+)?)\Z")
+            self.assertRegex(
+                origin.lower(), r"\A(https://.+\.example\.com(:443)?|http://localhost(:\d+)?)\Z"
+            )
