@@ -299,9 +299,8 @@ class Node(MultiService):
     async def _stop(self) -> None:
         self.health.phase = Phase.DRAINING
         self._draining = True
-        clients = self._ports.pop("PORT", None)
-        if clients is not None:
-            await maybeDeferred(clients.stopListening)
+        # the ports stay open until then: long-polling fetches its last messages over new connections,
+        # and who is new is refused with a 503
         await self._drain()
         for bound in self._ports.values():
             await maybeDeferred(bound.stopListening)

@@ -139,6 +139,10 @@ class Service:
         """Where a listener is."""
         return f"http://{self.addresses[listener]}:{self.ports[listener]}"
 
+    def terminate(self) -> None:
+        """Ask it to end, by SIGTERM."""
+        self._child.transport.signalProcess("TERM")
+
     async def stop(self) -> None:
         """End it by SIGTERM.
 
