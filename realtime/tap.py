@@ -23,6 +23,7 @@ from twisted.python.logfile import LogFile
 
 from .banner import USER, banner
 from .logs import JSONLines
+from .node import Node
 from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
 from .tokens import mint
 
@@ -36,7 +37,7 @@ _TOKEN_LIFETIME: Final = 43200.0
 
 
 class NodeFactory(Protocol):
-    """What makes the service; `realtime.node.Node`.
+    """What makes the service: `realtime.node.Node`.
 
     :param clock: the reactor; its clock is monotonic.
     :param wall: seconds since the epoch.
@@ -126,7 +127,7 @@ class Realtime(MultiService):
 
 
 def makeService(
-    options: usage.Options, node: NodeFactory | None = None, environ: Mapping[str, str] = os.environ
+    options: usage.Options, node: NodeFactory = Node, environ: Mapping[str, str] = os.environ
 ) -> IService:
     """The service that twistd runs.
 
@@ -142,10 +143,6 @@ def makeService(
     for warning in unknown(environ):
         log.warn("{text}", text=warning)
     _allow_files(settings.ws_max_connections + _OTHER_FILES)
-    if node is None:
-        from .node import Node
-
-        node = Node
     twistd: Mapping[str, Any] = options.parent or {}
 
     def ready(ports: Mapping[str, int]) -> None:
