@@ -182,6 +182,9 @@ class Settings:
     max_room_members: int = _set(COUNT, 1000, "Users in one room.")
     max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
 
+    max_log_bytes: int = _set(
+        BYTES, 268435456, "Bytes of payloads that the embedded broker keeps; the longest silent go first."
+    )
     room_message_history: int = _set(
         integer(0, 100000, "count"), 100, "Messages of a room that its history shows."
     )
