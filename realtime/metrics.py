@@ -26,6 +26,12 @@ CHANNEL_KINDS: Final = ("booking", "payment", "notification", "ticket", "user", 
 #: Why a transport ended, where the service did not end it itself (those are in `errors.Close`).
 TRANSPORT_ENDS: Final = ("transport_close", "transport_error", "client_disconnect", "parse_error")
 
+#: Engine.IO's own refusals of a request (`wire.engineio.Fault`).
+FAULTS: Final = (
+    *("unknown_transport", "unknown_sid", "bad_handshake_method"),
+    *("bad_request", "forbidden", "unsupported_version"),
+)
+
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap", "too_large", "failed")
 
@@ -118,7 +124,7 @@ class Metrics:
         self._connects = self._counts("connects", "Connections that opened.", "transport", TRANSPORTS)
         self._disconnects = self._counts("disconnects", "Connections that ended.", "reason", ends)
         self._handshakes = self._counts(
-            "handshakes_refused", "Connections that were not let in.", "code", self._codes
+            "handshakes_refused", "Connections that were not let in.", "code", {*self._codes, *FAULTS}
         )
         self._recoveries = self._counts(
             "recoveries", "Attempts to take up a session.", "result", RECOVERIES
@@ -183,7 +189,7 @@ class Metrics:
         self._disconnects.add(reason)
 
     def handshake_refused(self, code: str) -> None:
-        """A connection was not let in."""
+        """A connection was not let in; `code` is a refusal's, or one of `FAULTS`."""
         self._handshakes.add(code)
 
     def received(self, event: str, size: int) -> None:

@@ -9,7 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close, NoOwner, RateLimited
-from realtime.metrics import Metrics
+from realtime.metrics import FAULTS, Metrics
+from realtime.wire.engineio import Fault
 
 from .generated import unhurried
 
@@ -63,6 +64,11 @@ class MetricsTests(SynchronousTestCase):
             if isinstance(metric, MetricWrapperBase)
         }
         self.assertEqual(documented, registered)
+
+    def test_faults_of_engineio(self) -> None:
+        self.assertEqual(set(FAULTS), {fault.name.lower() for fault in Fault})
+        self.metrics.handshake_refused("unknown_sid")
+        self.assertEqual(self.value("realtime_handshakes_refused_total", code="unknown_sid"), 1)
 
     def test_connections(self) -> None:
         self.metrics.connected("polling")
