@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from .children import DEADLINE
@@ -129,6 +132,14 @@ class LiveCase(TestCase):
         self.assertEqual(answer.status, 200, answer.body)
         for client in clients or self.clients:
             await client.event("system:announcement", **marker)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Ask until something holds, for what the service tells nobody by itself."""
+        ends = reactor.seconds() + DEADLINE
+        while not await holds():
+            if reactor.seconds() > ends:
+                self.fail(f"not within {DEADLINE:g} s: {what}")
+            await deferLater(reactor, 0.05)
 
     def refused(self, answer: dict[str, Any], code: str) -> dict[str, Any]:
         """Check that an acknowledgement is the Refusal with this code; the Refusal."""

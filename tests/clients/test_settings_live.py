@@ -19,7 +19,7 @@ from realtime.errors import Close
 from .case import LiveCase
 from .drivers import Client
 from .raw import POLLING, Raw, frame, opened, request, upgrade
-from .service import JWT_SECRET, Service, mint
+from .service import JWT_SECRET, LAST, Service, mint
 
 WEBSOCKET: dict[str, Any] = {"transports": ["websocket"]}
 ENDED = ("disconnect", "connect_error")
@@ -282,8 +282,11 @@ class PresenceSettingTests(LiveCase):
         """Presence is swept each PRESENCE_CLEANUP_INTERVAL."""
         service = await self.start_service(PRESENCE_CLEANUP_INTERVAL="100")
         seldom = await self.start_service()
-        while await service.metric("realtime_presence_sweeps_total") < 3:
-            await deferLater(reactor, 0.05)
+
+        async def swept() -> bool:
+            return await service.metric("realtime_presence_sweeps_total") >= 3
+
+        await self.until(swept, "three sweeps")
         self.assertEqual(await seldom.metric("realtime_presence_sweeps_total"), 0)
 
 
@@ -310,8 +313,10 @@ class SecretTests(LiveCase):
         self.assertEqual(answer.status, 401)
 
     async def _token(self, service: Service) -> str:
-        while not service.greeting or not service.greeting[-1].startswith("socket.onAny("):
-            await deferLater(reactor, 0.01)
+        async def greeted() -> bool:
+            return bool(service.greeting) and service.greeting[-1].startswith(LAST)
+
+        await self.until(greeted, "the greeting")
         (token,) = [line for line in service.greeting if line.startswith("ey")]
         self._tokens.append(token.rpartition(".")[2])
         return token

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import re
 
-from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, ensureDeferred
-from twisted.internet.task import deferLater
 
 from tests.clients.case import TRANSPORTS, LiveCase
-from tests.clients.children import DEADLINE, Late
+from tests.clients.children import Late
 from tests.clients.raw import Raw
 
 from .rubbish import Rubbish, Visit
@@ -108,10 +106,9 @@ class RubbishTests(LiveCase):
 
     async def _gone(self, left: int) -> None:
         """Wait until only so many connections are left."""
-        ends = reactor.seconds() + DEADLINE
-        while reactor.seconds() < ends:
+
+        async def left_alone() -> bool:
             count = await self.service.request("GET", "/v1/connections/count")
-            if count.body["connections"] == left:
-                return
-            await deferLater(reactor, 0.1)
-        self.fail(f"connections are left: {count.body}, expected {left}")
+            return count.body["connections"] == left
+
+        await self.until(left_alone, f"only {left} connections")
