@@ -41,6 +41,7 @@ UNITS = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "connect_us": "CPU us/connect",
+    "enter_us": "CPU us/connect into the room",
     "rss_kib": "KiB/connection",
 }
 
@@ -118,4 +119,6 @@ def figures(run: Run) -> dict[str, float]:
     cpu = {"cpu_us": run.cpu_us("measure", "measured", report.deliveries)}
     if load.scenario == "rate":
         return {**latency, **cpu}
-    return {**cpu, "per_second": report.deliveries / report.seconds, **latency}
+    whole = {**cpu, "per_second": report.deliveries / report.seconds, **latency}
+    # all of a fan-out enter one room, and each is told of those that come after it
+    return {**whole, "enter_us": connect["connect_us"]} if load.scenario == "fanout" else whole

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import cells, profile, run
 from benchmarks.generator import Load, Report
 from benchmarks.peers import ROOT
-from benchmarks.process import Sample
+from benchmarks.process import Sample, Server, StartFailed
 
 REPORT = Report(
     scenario="fanout",
@@ -82,6 +82,8 @@ class CellTests(SynchronousTestCase):
         self.assertAlmostEqual(fanout["cpu_us"], 0.1e6 / 5000)
         self.assertAlmostEqual(fanout["per_second"], 10_000)
         self.assertEqual((fanout["p50_ms"], fanout["p99_ms"]), (2.0, 3.0))
+        self.assertAlmostEqual(fanout["enter_us"], 0.5e6 / 50)
+        self.assertEqual(list(cells.figures(one_run("echo"))), ["cpu_us", "per_second", "p50_ms", "p99_ms"])
         self.assertAlmostEqual(cells.figures(one_run("connect"))["connect_us"], 0.5e6 / 50)
         self.assertAlmostEqual(cells.figures(one_run("idle"))["rss_kib"], 2048 / 50)
         self.assertEqual(list(cells.figures(one_run("rate"))), ["p50_ms", "p99_ms", "cpu_us"])
@@ -114,6 +116,21 @@ class TableTests(SynchronousTestCase):
         results = run.Results("a machine", "abc", 0.0)
         results.add("fanout-100", "other", one_run("fanout"))
         self.assertIn("| CPU us | 20 |", list(run.table(results, "service")))
+
+    def test_failed_run(self) -> None:
+        """A run that failed is told, gives no figures, and does not keep the others from running."""
+
+        def start() -> Server:
+            raise StartFailed("it does not listen")
+
+        self.patch(sys, "stderr", StringIO())
+        results = run.Results("a machine", "abc", 0.0)
+        loads = {"connect-10": cells.parse("connect-10", 1), "idle-10": cells.parse("idle-10", 1)}
+        run.interleave({"service": start, "other": start}, loads, 2, results)
+        self.assertEqual(results.figures, {})
+        self.assertEqual(len(results.failures), 8)
+        self.assertEqual(results.failures[0], "1/2 connect-10 service: it does not listen")
+        self.assertTrue(results.failures[4].startswith("2/2 connect-10 other"), "they take turns")
 
     def test_wrong_words(self) -> None:
         """Unknown peers and cells stop it before anything is started."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from unittest import mock
 
 import msgspec
 from twisted.internet import reactor
@@ -172,12 +172,11 @@ class BuildTests(TestCase):
 
     def test_no_compiler(self) -> None:
         """Without a compiler it says how to get one."""
-        with (
-            mock.patch.object(generator, "HERE", Path(self.mktemp())),
-            mock.patch.dict("os.environ", PATH=""),
-        ):
-            generator.HERE.mkdir(parents=True)
-            for name in (*generator.SOURCES, *generator.HEADERS):
-                (generator.HERE / name).touch()
-            failed = self.assertRaises(generator.NoCompiler, generator.build)
+        directory = Path(self.mktemp()) / "benchmarks"
+        directory.mkdir(parents=True)
+        for name in (*generator.SOURCES, *generator.HEADERS):
+            (directory / name).touch()
+        self.patch(generator, "HERE", directory)
+        self.patch(os, "environ", {"PATH": ""})
+        failed = self.assertRaises(generator.NoCompiler, generator.build)
         self.assertIn("apt-get install gcc", str(failed))
