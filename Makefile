@@ -10,6 +10,7 @@ JOBS ?= 2
 bin := $(VENV)/bin
 trial := $(bin)/python -m twisted.trial
 clients := tests/clients/node_modules/.installed
+peers := benchmarks/peers/node_modules/.installed
 # in compat mode only does an editable install let twistd find the plugin
 install := $(bin)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
 
@@ -19,11 +20,11 @@ unit := $(call dotted,$(wildcard tests/test_*.py)) \
 	$(filter-out tests.clients tests.faults tests.load,$(packages))
 integration := tests.ingress $(call dotted,$(wildcard tests/clients/test_http*.py tests/clients/test_publish*.py))
 websocket := tests.wire tests.transport tests.conformance tests.clients
-load := $(filter tests.load,$(packages))
+load := tests.load
 connection := tests.faults $(call dotted,$(wildcard tests/clients/test_recover*.py))
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: coverage lint style types docs clean
+.PHONY: bench coverage lint style types docs clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -33,6 +34,7 @@ help:
 	@echo 'test-websocket    protocols and transports, with real clients'
 	@echo 'test-load         many connections'
 	@echo 'test-connection   cuts, recovery, faults'
+	@echo 'bench             the service beside its peers, measured'
 	@echo 'coverage          lines and branches that the unit tests reach'
 	@echo 'lint types        ruff; mypy'
 	@echo 'style             let ruff rewrite what it can'
@@ -55,10 +57,13 @@ test-websocket: $(VENV)/.test $(clients) tools
 	$(trial) -j$(JOBS) $(websocket)
 
 test-load: $(VENV)/.test $(clients) tools
-	$(if $(load),$(trial) $(load),@echo 'there are no load tests yet')
+	$(trial) $(load)
 
 test-connection: $(VENV)/.test $(clients) tools
 	$(trial) -j$(JOBS) $(connection)
+
+bench: $(VENV)/.test $(peers) tools
+	$(bin)/python -m benchmarks.run
 
 coverage: $(VENV)/.test
 	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)
@@ -79,7 +84,7 @@ docs: $(VENV)/.run
 	$(bin)/realtime settings --rst > docs/settings.rst
 
 clean:
-	rm -rf $(VENV) tests/clients/node_modules build dist *.egg-info _trial_temp* .coverage .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules benchmarks/peers/node_modules build dist *.egg-info _trial_temp* .coverage .hypothesis
 	rm -rf .mypy_cache .ruff_cache twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -101,9 +106,10 @@ $(VENV)/.test: $(VENV)/.run
 tools:
 	@.ci/need 'command -v redis-server' redis-server
 	@.ci/need 'command -v chromium' chromium
+	@.ci/need 'command -v cc' gcc libc6-dev
 
-$(clients): tests/clients/package.json
+%/node_modules/.installed: %/package.json
 	@.ci/need 'command -v node' nodejs
 	@.ci/need 'command -v npm' npm
-	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	cd $* && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
