@@ -111,6 +111,11 @@ class Proxy:
         """Where the service seems to be."""
         return f"http://127.0.0.1:{self._port.getHost().port}"
 
+    @property
+    def silent(self) -> int:
+        """How many sockets the service still holds of those that were cut without its knowing."""
+        return sum(side.silent for side in self.sides)
+
     def cut(self, *, told: bool = True, flush: bool = False) -> None:
         """End all connections without a word, and be `broken`.
 

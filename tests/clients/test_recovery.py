@@ -211,6 +211,18 @@ class SessionTests(RecoveryCase):
         await self.barrier(second)
         self.assertNumbers(second, list(range(9)))
 
+    async def test_the_old_socket_is_closed(self) -> None:
+        """The socket whose place was taken is closed at once, not when its pong is overdue."""
+        await self.start("websocket")
+        await self.cut(told=False)
+        self.assertEqual(self.proxy.silent, 1)
+        await self.back()
+
+        async def closed() -> bool:
+            return self.proxy.silent == 0
+
+        await self.until(closed, "the old socket to be closed")
+
     async def test_too_late(self) -> None:
         """After RECOVERY_WINDOW a client gets a fresh session and is told so."""
         await self.start("websocket", RECOVERY_WINDOW="300")
