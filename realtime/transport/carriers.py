@@ -35,7 +35,8 @@ PACE: Final = 65536
 #: Packets of one request that are handled before others have their turn.
 TURN: Final = 256
 
-_TEXT: Final = b"text/plain; charset=UTF-8"
+#: The content type of packets.
+TEXT: Final = b"text/plain; charset=UTF-8"
 
 
 class IEngine(Protocol):
@@ -178,7 +179,7 @@ class PollingCarrier:
         if len(body) >= self._server.compress_from and accepts_gzip(request):
             body = gzip.compress(body, 1, mtime=0)
             request.setHeader(b"Content-Encoding", b"gzip")
-        request.answer(200, body, _TEXT)
+        request.answer(200, body, TEXT)
 
     def _poll_lost(self) -> None:
         self._poll = None

@@ -296,18 +296,21 @@ class Door(Protocol):
             b"Cache-Control: no-store\r\n%bConnection: close\r\n\r\n%b"
             % (status, reason(status), len(body), version, body)
         )
-        self.lose()
+        self._close(self.factory.lingering)
 
     def lose(self) -> None:
-        """Close after what was written; what still comes in is read and dropped.
+        """Close after what was written, for which a slow peer has its time."""
+        self._close(self.factory.drains)
 
-        Closing with unread bytes would reset the connection before the peer has read the answer.
-        """
+    def _close(self, deadlines: Deadlines[Door]) -> None:
+        # the peer's end is waited for, and what still comes in is dropped: closing with unread bytes
+        # would reset the connection before the peer has read the answer
         if self._deaf:
             return
         self._deaf = True
         self._data.clear()
-        self.factory.ends(self)
+        self.factory.forget(self)
+        deadlines.start(self)
         self.transport.unregisterProducer()
         half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
         half_close()
@@ -359,7 +362,7 @@ class DoorFactory(Factory):
         self.bodies: Deadlines[Door] = Deadlines(clock, body_timeout, Door.too_slow)
         self.drains: Deadlines[Door] = Deadlines(clock, DRAIN, Door.abort)
         self._idle: Deadlines[Door] = Deadlines(clock, idle_timeout, Door.abort)
-        self._lingering: Deadlines[Door] = Deadlines(clock, LINGER, Door.abort)
+        self.lingering: Deadlines[Door] = Deadlines(clock, LINGER, Door.abort)
         self._max_strangers = strangers
         self._max_per_address = strangers_per_address
         self._max_sockets = max_sockets
@@ -424,18 +427,14 @@ class DoorFactory(Factory):
         """The connection waits for its next request."""
         self._idle.start(door)
 
-    def ends(self, door: Door) -> None:
-        """The connection was told that it ends."""
-        self._forget(door)
-        self._lingering.start(door)
-
     def left(self, door: Door) -> None:
         """The connection is gone, or a WebSocket by now."""
         self._sockets -= 1
-        self._forget(door)
-        self._lingering.cancel(door)
+        self.forget(door)
+        self.lingering.cancel(door)
         self.prove(door)
 
-    def _forget(self, door: Door) -> None:
+    def forget(self, door: Door) -> None:
+        """Nothing more is expected of the connection."""
         for deadlines in (self.heads, self.bodies, self.drains, self._idle):
             deadlines.cancel(door)

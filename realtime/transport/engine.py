@@ -19,7 +19,7 @@ from ..messages import Handshake
 from ..wire.engineio import PING, Query, open_packet, verify
 from ..wire.request import Head
 from ..wire.session import Frame
-from .carriers import PollingCarrier, Probe, WebSocketCarrier
+from .carriers import TEXT, PollingCarrier, Probe, WebSocketCarrier
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
 from .origins import Origins
@@ -107,7 +107,8 @@ class EngineServer:
             allowed=self.allows(origin),
         )
         if fault is not None:
-            self.counters.handshake_refused(fault.name.lower())
+            if not query.sid:
+                self.counters.handshake_refused(fault.name.lower())
             raise Refused(fault.status, fault.body)
         if socket is None and not self._admit():
             refusal = TooManyConnections("the service is full; try again")
@@ -155,17 +156,17 @@ class EngineServer:
 
     def opened(self, socket: EngineSocket, carrier: WebSocketCarrier) -> None:
         """A WebSocket is open that begins a session."""
-        self._enter(socket)
+        self._enter(socket, carrier)
         carrier.send(self._open_packet(socket, ()))
-        socket.begin(carrier, self._accept)
+        socket.begin(self._accept)
 
     def open_polling(self, request: Request, handshake: Handshake) -> None:
         """A poll begins a session."""
         socket = EngineSocket(self, handshake)
-        self._enter(socket)
-        carrier = PollingCarrier(self, socket)
-        request.answer(200, self._open_packet(socket, ("websocket",)).polling, b"text/plain; charset=UTF-8")
-        socket.begin(carrier, self._accept)
+        self._enter(socket, PollingCarrier(self, socket))
+        request.channel.prove()
+        request.answer(200, self._open_packet(socket, ("websocket",)).polling, TEXT)
+        socket.begin(self._accept)
 
     def ended(self, socket: EngineSocket) -> None:
         """A session is over."""
@@ -187,7 +188,8 @@ class EngineServer:
             except Exception:
                 _log.failure("a poll could not be answered")
 
-    def _enter(self, socket: EngineSocket) -> None:
+    def _enter(self, socket: EngineSocket, carrier: Any) -> None:
+        socket.carry(carrier)
         self.sessions[socket.sid] = socket
         self.heartbeat.start(socket)
 

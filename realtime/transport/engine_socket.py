@@ -310,9 +310,12 @@ class EngineSocket:
 
     # -- opening and upgrading
 
-    def begin(self, carrier: Any, receiver: Callable[[EngineSocket], Any]) -> None:
-        """The client knows its session: from here on it is the receiver's."""
+    def carry(self, carrier: Any) -> None:
+        """What carries the session from its beginning."""
         self._carrier = carrier
+
+    def begin(self, receiver: Callable[[EngineSocket], Any]) -> None:
+        """The client knows its session: from here on it is the receiver's."""
         try:
             self._receiver = receiver(self)
         except Exception:

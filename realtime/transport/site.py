@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http import datetimeToString
+from twisted.web.http import datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, getChildForRequest
 from zope.interface import Interface
@@ -76,6 +76,7 @@ class Request(server.Request):
         self.gotLength(head.length)
         self.method, self.uri, self.path = head.method, head.target, head.path
         self.clientproto = b"HTTP/1.%d" % head.minor
+        self.args = parse_qs(head.query, True)
         self.setHeader(b"Date", datetimeToString())
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         self.setHeader(b"Referrer-Policy", b"no-referrer")
@@ -154,10 +155,6 @@ class Site:
         One that is a leaf gets requests for exactly its path, with or without that slash (at the root,
         for every path); one that is not is asked for its children.
     """
-
-    requestFactory = Request
-    displayTracebacks = False
-    _parsePOSTFormSubmission = False
 
     def __init__(self, mounts: Mapping[str, IResource]) -> None:
         self._mounts = {

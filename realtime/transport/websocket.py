@@ -228,9 +228,8 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             super().succeedHandshake(res)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        if self.state == WebSocketProtocol.STATE_CONNECTING:
-            # the reason is Autobahn's, and may quote the request
-            super().failHandshake("Bad Request", 400)
+        # the reason is Autobahn's, and may quote the request
+        super().failHandshake("Bad Request", 400)
 
     def _onOpen(self) -> None:
         for name in _HANDSHAKE:

@@ -358,6 +358,18 @@ class DeadlineTests(Doors):
         self.clock.advance(0.1)
         self.assertTrue(peer.wire.aborted)
 
+    def test_the_last_answer_that_is_read_slowly(self) -> None:
+        """A proxy that closes after each request, in front of a client on a slow line."""
+        peer = self.connect()
+        peer.wire.stalled = True
+        peer.send(b"GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.held.answer(b"x" * 100_000)
+        self.assertTrue(peer.gone)
+        self.clock.advance(DRAIN - 0.1)
+        self.assertTrue(peer.wire.connected)
+        self.clock.advance(0.1)
+        self.assertTrue(peer.wire.aborted)
+
     def test_an_answer_that_is_read_at_last(self) -> None:
         peer = self.connect()
         peer.wire.stalled = True
@@ -434,14 +446,14 @@ class StrangerTests(Doors):
         self.assertEqual(peer.ask("GET", OPEN).status, 200)
 
     def test_who_carries_a_session_is_no_stranger(self) -> None:
-        first = self.connect()
+        first, second = self.connect(), self.connect()
         answer = first.ask("GET", OPEN)
         sid = answer.body.split(b'"')[3].decode()
-        first.request("GET", f"{OPEN}&sid={sid}")
+        second.request("GET", f"{OPEN}&sid={sid}")
         for _ in range(6):
             self.connect()
         self.clock.advance(0)
-        self.assertTrue(first.wire.connected)
+        self.assertEqual((first.wire.connected, second.wire.connected), (True, True))
 
     def test_a_refused_request_proves_nothing(self) -> None:
         first = self.connect()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autobahn.websocket.protocol import WebSocketProtocol
 from hypothesis import given, strategies
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -247,6 +248,7 @@ class ViolationTests(Exchange):
         self.open()
         self.send(data + frame(TEXT, b"after") * 3)
         self.assertEqual(self.code(), code, data)
+        self.websocket.processData = lambda: self.fail("still listening")  # type: ignore[method-assign]
         self.send(frame(TEXT, b"after"))
         self.assertTrue(self.wire.half_closed)
         self.clock.advance(2.1)
@@ -335,6 +337,7 @@ class MendingTests(Exchange):
         self.wire.hang_up()
         waiting.callback(None)
         self.assertEqual((self.handler.events, self.factory.countConnections), ([], 0))
+        self.assertEqual(self.websocket.state, WebSocketProtocol.STATE_CLOSED)
 
     def test_no_ghost_after_a_refusal(self) -> None:
         waiting = self.pending()
