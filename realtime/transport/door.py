@@ -9,7 +9,6 @@ number, in all and per address, and the one that has been silent longest gives w
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,6 +34,7 @@ from ..wire.request import (
     too_slow,
 )
 from .site import Channel, Request, Site, reason
+from .strangers import Strangers
 from .websocket import WebSockets, handshake
 
 #: Seconds that a refused peer has to read the refusal and go.
@@ -363,12 +363,9 @@ class DoorFactory(Factory):
         self.drains: Deadlines[Door] = Deadlines(clock, DRAIN, Door.abort)
         self._idle: Deadlines[Door] = Deadlines(clock, idle_timeout, Door.abort)
         self.lingering: Deadlines[Door] = Deadlines(clock, LINGER, Door.abort)
-        self._max_strangers = strangers
-        self._max_per_address = strangers_per_address
         self._max_sockets = max_sockets
         self._sockets = 0
-        self._strangers: OrderedDict[Door, None] = OrderedDict()
-        self._by_address: dict[str, OrderedDict[Door, None]] = {}
+        self._strangers: Strangers[Door] = Strangers(strangers, strangers_per_address)
 
     @property
     def sockets(self) -> int:
@@ -391,26 +388,13 @@ class DoorFactory(Factory):
     def arrived(self, door: Door) -> None:
         """A connection was made: it is a stranger, and another may have to make room for it."""
         self._sockets += 1
-        neighbours = self._by_address.get(door.address, ())
-        if len(neighbours) >= self._max_per_address:
-            self._evict(next(iter(neighbours)))
-        elif len(self._strangers) >= self._max_strangers:
-            self._evict(next(iter(self._strangers)))
-        self._by_address.setdefault(door.address, OrderedDict())[door] = None
-        self._strangers[door] = None
-
-    def _evict(self, door: Door) -> None:
-        self.prove(door)
-        door.abort()
+        evicted = self._strangers.add(door, door.address)
+        if evicted is not None:
+            evicted.abort()
 
     def prove(self, door: Door) -> None:
         """The connection is no stranger any more."""
-        if door in self._strangers:
-            del self._strangers[door]
-            neighbours = self._by_address[door.address]
-            del neighbours[door]
-            if not neighbours:
-                del self._by_address[door.address]
+        self._strangers.remove(door)
 
     def begins(self, door: Door) -> None:
         """Part of a head has come."""

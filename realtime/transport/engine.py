@@ -19,11 +19,12 @@ from ..messages import Handshake
 from ..wire.engineio import PING, Query, open_packet, verify
 from ..wire.request import Head
 from ..wire.session import Frame
-from .carriers import TEXT, PollingCarrier, Probe, WebSocketCarrier
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
 from .origins import Origins
+from .polling_carrier import TEXT, PollingCarrier
 from .site import Request
+from .websocket_carrier import Probe, WebSocketCarrier
 
 #: Seconds after which a poll is ended although nothing came; proxies end theirs later.
 POLL_TIMEOUT: Final = 25.0

@@ -5,7 +5,7 @@ import gzip
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close
-from realtime.transport.carriers import accepts_gzip
+from realtime.transport.polling_carrier import accepts_gzip
 from realtime.wire.session import Frame
 
 from .peer import Answer, Poller, World
