@@ -126,7 +126,7 @@ class Server:
     def sample(self) -> Sample:
         return Sample(cpu_seconds(self.pid), rss_bytes(self.pid), time.monotonic())
 
-    def output(self, size: int = 4000) -> str:
+    def output(self, size: int = 1500) -> str:
         """The end of what it printed."""
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - size))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -80,19 +81,25 @@ def interleave(
         # whoever runs second finds a machine that the first has warmed: take turns at it
         order = list(starts)[:: -1 if repetition % 2 else 1]
         for cell, load in loads.items():
+            runs = {}
             for peer in order:
                 told = f"{repetition + 1}/{repetitions} {cell} {peer}"
                 try:
-                    run = cells.measure(starts[peer], load, SECRET)
+                    runs[peer] = cells.measure(starts[peer], load, SECRET)
                 except (generator.LoadFailed, StartFailed) as failed:
                     results.failures.append(f"{told}: {failed}")
                     print(f"{told}: FAILED", file=sys.stderr)
                 else:
-                    results.add(cell, peer, run)
-                    shown = ", ".join(
-                        f"{value:.4g} {cells.UNITS[name]}" for name, value in cells.figures(run).items()
-                    )
-                    print(f"{told}: {shown}", file=sys.stderr)
+                    print(f"{told}: {shown(runs[peer])}", file=sys.stderr)
+            # ratios are of runs of one turn: a turn in which one failed gives none
+            if len(runs) == len(starts):
+                for peer in starts:
+                    results.add(cell, peer, runs[peer])
+
+
+def shown(run: cells.Run) -> str:
+    """The figures of one run in a line."""
+    return ", ".join(f"{value:.4g} {cells.UNITS[name]}" for name, value in cells.figures(run).items())
 
 
 def git(*words: str) -> bytes:
@@ -105,6 +112,16 @@ def checkout(commit: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         with tarfile.open(fileobj=BytesIO(git("archive", "--format=tar", commit))) as files:
             files.extractall(directory, filter="data")
+        yield Path(directory)
+
+
+@contextmanager
+def snapshot() -> Iterator[Path]:
+    """The service's files as they are now: the tree may be worked on while it is measured."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("realtime", "twisted"):
+            ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
+            shutil.copytree(ROOT / name, Path(directory) / name, ignore=ignored)
         yield Path(directory)
 
 
@@ -135,6 +152,15 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def choose(given: argparse.Namespace, stack: ExitStack) -> Starts:
+    """Whom to measure; files that it takes are given back with the stack."""
+    now = partial(service, stack.enter_context(snapshot()))
+    if given.against:
+        before = partial(service, stack.enter_context(checkout(given.against)))
+        return {"service": now, given.against: before}
+    return {peer: now if PEERS[peer] is service else PEERS[peer] for peer in given.peers.split(",")}
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, print the table, and say by the exit status whether all messages came through."""
     given = options(arguments)
@@ -145,16 +171,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         loads = {cell: cells.parse(cell, given.seconds) for cell in given.cell}
         generator.build()
+        git("rev-parse", "--verify", "--quiet", f"{given.against or 'HEAD'}^{{commit}}")
     except (ValueError, generator.NoCompiler) as wrong:
         print(wrong, file=sys.stderr)
         return 2
-    starts: Starts = {peer: PEERS[peer] for peer in given.peers.split(",")}
+    except subprocess.CalledProcessError:
+        print(f"{given.against!r} is no commit of this repository", file=sys.stderr)
+        return 2
     results = Results(machine(), git("describe", "--always", "--dirty").decode().strip(), time.time())
-    if given.against:
-        with checkout(given.against) as directory:
-            starts = {"service": service, given.against: partial(service, directory)}
-            interleave(starts, loads, given.repetitions, results)
-    else:
+    with ExitStack() as stack:
+        starts = choose(given, stack)
         interleave(starts, loads, given.repetitions, results)
     print(f"{results.machine}; commit {results.commit}; {given.repetitions} repetitions: median [min-max]")
     print("\n".join(table(results, next(iter(starts)))))

@@ -137,8 +137,10 @@ class TableTests(SynchronousTestCase):
         self.patch(sys, "stderr", told := StringIO())
         self.assertEqual(run.main(["--peers", "nobody"]), 2)
         self.assertEqual(run.main(["nothing"]), 2)
+        self.assertEqual(run.main(["connect-10", "--against", "no-commit"]), 2)
         self.assertIn("no such peer: nobody; accepted are service, socket.io", told.getvalue())
         self.assertIn("'nothing' is no cell", told.getvalue())
+        self.assertIn("'no-commit' is no commit", told.getvalue())
 
 
 class ProfileTests(SynchronousTestCase):
