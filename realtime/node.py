@@ -49,6 +49,10 @@ _log = Logger()
 #: Connections waiting to be accepted by the kernel. Twisted's 50 makes a reconnect storm fail.
 BACKLOG: Final = 1024
 
+#: Sockets that have not carried a session yet; past it, and past half of it from one address, the
+#: oldest of them makes room.
+STRANGERS: Final = 4096
+
 #: Connections closed at once while draining, and the seconds between two such batches.
 DRAIN_BATCH: Final = 200
 DRAIN_PAUSE: Final = 0.1
@@ -172,6 +176,7 @@ class Node(MultiService):
             accept=self._accept,
             admit=self._admit,
             query_token=settings.ws_query_token,
+            compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
         )
 
@@ -270,6 +275,10 @@ class Node(MultiService):
             websockets=websockets,
             head_timeout=settings.ws_handshake_timeout,
             body_timeout=settings.ws_message_timeout,
+            # Long-polling holds two sockets at a time.
+            max_sockets=2 * settings.ws_max_connections + STRANGERS,
+            strangers=STRANGERS,
+            strangers_per_address=STRANGERS // 2,
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:

@@ -84,6 +84,24 @@ class ListenTests(_AtTheDoor):
         self.assertIn("already in use", str(error))
 
 
+class CompressionTests(_AtTheDoor):
+    """WS_COMPRESSION_THRESHOLD."""
+
+    def encoding(self, threshold: int) -> str | None:
+        house = self.house(ws_compression_threshold=threshold)
+        path = "/socket.io/?EIO=4&transport=polling"
+        opened = self.peer(house).ask("GET", path)
+        path += "&sid=" + json.loads(opened.body[1:])["sid"]
+        token = json.dumps({"token": house.token("alice")})
+        self.peer(house).ask("POST", path, f"40{token}".encode())
+        poll = self.peer(house).ask("GET", path, Accept_Encoding="gzip")
+        return poll.headers.get("content-encoding")
+
+    def test_threshold(self) -> None:
+        """A polling answer of so many bytes is compressed for who takes it; a smaller one is not."""
+        self.assertEqual((self.encoding(10), self.encoding(10_000)), ("gzip", None))
+
+
 class CapacityTests(_AtTheDoor):
     """WS_MAX_CONNECTIONS."""
 
