@@ -147,7 +147,7 @@ class OneCutMixin:
         dice = random.Random(7)
         for size in (0, 150, 400, 700, *(dice.randrange(1000, 60_000) for _ in range(6))):
             self.proxy.mend()
-            await self.proxy.cut_after(size, 10)
+            await self.proxy.cut_after(size, 1)
         self.proxy.mend()
         await self.received_all(900)
         connects = [report for report in self.receiver.reports if report["report"] == "connect"]
