@@ -29,11 +29,13 @@ class Sample(msgspec.Struct, frozen=True):
     """What a process has used so far.
 
     :ivar cpu: seconds of processor time, of all its threads.
+    :ivar kernel: those of them that were spent in the kernel, in steps of 10 ms.
     :ivar rss: bytes of memory that it holds.
     :ivar wall: seconds on the monotonic clock.
     """
 
     cpu: float
+    kernel: float
     rss: int
     wall: float
 
@@ -72,6 +74,12 @@ def cpu_seconds(pid: int) -> float:
     if _libc.clock_getcpuclockid(pid, ctypes.byref(clock)) != 0:
         raise ProcessLookupError(pid)
     return time.clock_gettime_ns(clock.value) / 1e9
+
+
+def kernel_seconds(pid: int) -> float:
+    """Processor time that a process has spent in the kernel, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[12]) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_bytes(pid: int) -> int:
@@ -124,7 +132,9 @@ class Server:
         return self._process.pid
 
     def sample(self) -> Sample:
-        return Sample(cpu_seconds(self.pid), rss_bytes(self.pid), time.monotonic())
+        return Sample(
+            cpu_seconds(self.pid), kernel_seconds(self.pid), rss_bytes(self.pid), time.monotonic()
+        )
 
     def output(self, size: int = 1500) -> str:
         """The end of what it printed."""

@@ -1,13 +1,18 @@
 """``python -m benchmarks.profile``: where the service spends its time under one load, by py-spy.
 
 Shares are of samples of the running thread. A call into C is counted for the line that makes it, except
-that lines which call the kernel (send, receive, poll) are told apart by their source text.
+that lines which call the kernel (send, receive, poll) are told apart by their source text. A sampler stops
+the process most easily where it returns from the kernel, so short system calls look dearer than they are:
+how much time the kernel really takes is told beside it, from the process's own clocks, sampling included.
+With --perf it is Linux's perf that samples: right about the kernel, the garbage collector and the
+interpreter, blind to Python's functions.
 """
 
 from __future__ import annotations
 
 import argparse
 import linecache
+import os
 import re
 import shutil
 import signal
@@ -27,7 +32,11 @@ SYSCALL = re.compile(r"\.(send|sendmsg|recv|poll|modify|accept|accept4|register|
 #: Those that do nothing but a system call that they are given: Twisted's, around send and sendmsg.
 SYSCALL_FUNCTIONS = {"untilConcludes"}
 SAMPLES_A_SECOND = 250
-NO_PY_SPY = "profiles are taken by py-spy; install it: pip install py-spy"
+PY_SPY_FORMAT = ("--format", "raw", "--full-filenames")
+MISSING = {
+    "py-spy": "profiles are taken by py-spy; install it: pip install py-spy",
+    "perf": "this profile is taken by perf; install it: apt-get install linux-perf",
+}
 
 #: Parts of the server, by what a file's path holds; the first that fits.
 PARTS = (
@@ -101,20 +110,36 @@ def parse(lines: Iterable[str]) -> Profile:
     return profile
 
 
-def record(load: generator.Load, raw: Path) -> generator.Report:
-    """Run one load against a new service, and sample it while the load is measured."""
-    spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin")
-    if spy is None:
-        raise FileNotFoundError(NO_PY_SPY)
+def sampling(pid: int, file: Path, perf: bool) -> list[str]:
+    """The command that samples a process into a file until it is interrupted.
+
+    :raises FileNotFoundError: it is not installed; the message says how to get it.
+    """
+    tool = "perf" if perf else "py-spy"
+    found = shutil.which(tool, path=f"{Path(sys.executable).parent}:{os.defpath}:/usr/local/bin")
+    if found is None:
+        raise FileNotFoundError(MISSING[tool])
+    if perf:
+        return [found, "record", "--quiet", "-F", "999", "--pid", str(pid), "--output", str(file)]
+    rate = ["--rate", str(SAMPLES_A_SECOND)]
+    return [found, "record", "--pid", str(pid), *rate, *PY_SPY_FORMAT, "--output", str(file)]
+
+
+def record(load: generator.Load, file: Path, perf: bool) -> tuple[generator.Report, float]:
+    """Run one load against a new service, and sample it while the load is measured.
+
+    :returns: what the generator saw, and the share of the service's processor time spent in the kernel.
+    """
     begin, end = ("connect", "connected") if load.scenario == "connect" else ("measure", "measured")
     with service() as server, generator.tokens(load.connections, SECRET) as tokens:
+        command = sampling(server.pid, file, perf)
         sampler: subprocess.Popen[bytes] | None = None
+        samples = {}
 
         def mark(phase: str) -> None:
             nonlocal sampler
+            samples[phase] = server.sample()
             if phase == begin:
-                command = [spy, "record", "--pid", str(server.pid), "--rate", str(SAMPLES_A_SECOND)]
-                command += ["--format", "raw", "--full-filenames", "--output", str(raw)]
                 with pinned(processors()[1]):
                     sampler = subprocess.Popen(
                         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -123,7 +148,18 @@ def record(load: generator.Load, raw: Path) -> generator.Report:
                 sampler.send_signal(signal.SIGINT)
                 sampler.wait(30)
 
-        return generator.run(load, server.port, tokens, mark)
+        report = generator.run(load, server.port, tokens, mark)
+        used = samples[end].cpu - samples[begin].cpu
+        return report, (samples[end].kernel - samples[begin].kernel) / max(used, 1e-9)
+
+
+def perf_shares(file: Path, top: int) -> Iterator[str]:
+    """What perf has sampled, by object and by symbol, as lines of text."""
+    for title, key in (("share of time by object", "dso"), ("by symbol", "dso,symbol")):
+        command = ["perf", "report", "--stdio", "--quiet", "--input", str(file), "--sort", key]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        yield f"\n{title}"
+        yield from [line.rstrip() for line in told.splitlines() if line.strip()][:top]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -133,20 +169,28 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="default %(default)s")
     parser.add_argument("--top", type=int, default=15, help="rows of each table; default %(default)s")
     parser.add_argument(
-        "--raw", type=Path, metavar="FILE", help="keep the collapsed stacks (for a flame graph)"
+        "--raw",
+        type=Path,
+        metavar="FILE",
+        help="keep the samples (py-spy: collapsed stacks, for a flame graph)",
     )
+    parser.add_argument("--perf", action="store_true", help="sample with perf in place of py-spy")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
-        raw = given.raw or Path(directory) / "stacks"
+        file = given.raw or Path(directory) / "samples"
         try:
-            report = record(cells.parse(given.cell, given.seconds), raw)
+            report, kernel = record(cells.parse(given.cell, given.seconds), file, given.perf)
         except (ValueError, FileNotFoundError, generator.NoCompiler, generator.LoadFailed) as wrong:
             print(wrong, file=sys.stderr)
             return 1
-        with raw.open() as lines:
-            profile = parse(lines)
+        if given.perf:
+            told = list(perf_shares(file, given.top))
+        else:
+            with file.open() as lines:
+                told = list(parse(lines).told(given.top))
     print(f"{given.cell}: {report.deliveries} deliveries in {report.seconds:.2f} s")
-    print("\n".join(profile.told(given.top)))
+    print(f"{kernel:.0%} of the service's processor time was spent in the kernel")
+    print("\n".join(told))
     return 0
 
 

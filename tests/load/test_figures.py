@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import cells, profile, run
+from benchmarks import cells, process, profile, run
 from benchmarks.generator import Load, Report
 from benchmarks.peers import ROOT
 from benchmarks.process import Sample, Server, StartFailed
@@ -36,11 +38,11 @@ REPORT = Report(
     max_ms=4.0,
 )
 SAMPLES = {
-    "connect": Sample(cpu=1.0, rss=1 << 20, wall=0.0),
-    "connected": Sample(cpu=1.5, rss=2 << 20, wall=1.0),
-    "measure": Sample(cpu=2.0, rss=2 << 20, wall=2.0),
-    "measured": Sample(cpu=2.1, rss=2 << 20, wall=3.0),
-    "held": Sample(cpu=2.1, rss=3 << 20, wall=3.0),
+    "connect": Sample(cpu=1.0, kernel=0.0, rss=1 << 20, wall=0.0),
+    "connected": Sample(cpu=1.5, kernel=0.0, rss=2 << 20, wall=1.0),
+    "measure": Sample(cpu=2.0, kernel=0.0, rss=2 << 20, wall=2.0),
+    "measured": Sample(cpu=2.1, kernel=0.0, rss=2 << 20, wall=3.0),
+    "held": Sample(cpu=2.1, kernel=0.0, rss=3 << 20, wall=3.0),
 }
 
 
@@ -92,6 +94,36 @@ class CellTests(SynchronousTestCase):
         """Every figure has a unit."""
         for scenario in ("fanout", "rate", "echo", "idle", "connect"):
             self.assertLessEqual(cells.figures(one_run(scenario)).keys(), cells.UNITS.keys())
+
+
+class ProcessTests(SynchronousTestCase):
+    """A process's clocks and memory."""
+
+    def test_clocks(self) -> None:
+        """They go on as the process works, and the kernel's part is a part."""
+        before = process.cpu_seconds(os.getpid())
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+        self.assertGreaterEqual(process.cpu_seconds(os.getpid()) - before, 0.05)
+        self.assertLessEqual(process.kernel_seconds(os.getpid()), process.cpu_seconds(os.getpid()) + 0.02)
+
+    def test_memory(self) -> None:
+        """Resident memory, in bytes."""
+        before = process.rss_bytes(os.getpid())
+        held = b"x" * (64 << 20)
+        self.assertGreater(process.rss_bytes(os.getpid()) - before, len(held) * 0.9)
+
+    def test_no_process(self) -> None:
+        """A process that does not exist has no clock."""
+        self.assertRaises(ProcessLookupError, process.cpu_seconds, 2**22 + 1)
+
+    def test_pinned(self) -> None:
+        """A thread is pinned for as long as asked."""
+        before = os.sched_getaffinity(0)
+        with process.pinned(min(before)):
+            self.assertEqual(os.sched_getaffinity(0), {min(before)})
+        self.assertEqual(os.sched_getaffinity(0), before)
 
 
 class TableTests(SynchronousTestCase):
@@ -173,3 +205,10 @@ class ProfileTests(SynchronousTestCase):
         self.assertEqual(profile.part("untilConcludes", path, "1"), "system calls")
         self.assertEqual(profile.part("write", path, "1"), "other libraries")
         self.assertEqual(profile.part("write", "other/missing.py", None), "other libraries")
+
+    def test_missing_tools(self) -> None:
+        """A sampler that is not installed: how to get it."""
+        self.patch(profile.shutil, "which", lambda name, path: None)
+        for perf, way in ((False, "pip install py-spy"), (True, "apt-get install linux-perf")):
+            failed = self.assertRaises(FileNotFoundError, profile.sampling, 1, Path("x"), perf)
+            self.assertIn(way, str(failed))
