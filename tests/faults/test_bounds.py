@@ -154,6 +154,33 @@ class BoundsTests(LiveCase):
         self.assertEqual((await again.answer())[0], 400)
         await self._unharmed(bystander)
 
+    async def test_slow_reader(self) -> None:
+        """A client that does not read is closed past WS_MAX_QUEUE_BYTES; who reads gets everything."""
+        bystander = await self._start(WS_MAX_QUEUE_BYTES="300000", WS_MAX_MESSAGE_BYTES="200000")
+        self.accepted(await bystander.call("room:join", {"roomId": "lobby"}))
+        raw = await self._open(upgrade())
+        await raw.until(b"}")
+        raw.send(frame(b'40{"token":"%b"}' % self.token("mallory").encode()))
+        await raw.until(b"system:connected")
+        raw.send(frame(b'420["room:join",{"roomId":"lobby"}]'))
+        await raw.until(b"430")
+        raw.transport.pauseProducing()
+        before = self.service.rss()
+        for n in range(150):
+            sent = {"roomId": "lobby", "data": {"n": n, "filling": "x" * 100_000}}
+            self.accepted(await bystander.call("room:message", sent))
+        received = [message["data"]["n"] for message in bystander.events("room:message")]
+        self.assertEqual(received, list(range(150)))
+        self.assertEqual(await self.service.metric("realtime_slow_consumers_total"), 1)
+
+        async def gone() -> bool:
+            count = await self.service.request("GET", "/v1/connections/count")
+            return bool(count.body["connections"] == 1)
+
+        await self.until(gone, "the slow reader to be gone")
+        self.assertLess(self.service.rss() - before, 40_000_000)
+        await self._unharmed(bystander)
+
     async def test_many_silent_sockets(self) -> None:
         """Twice as many silent sockets as connections are allowed lock nobody out."""
         bystander = await self._start(WS_MAX_CONNECTIONS="30", WS_HANDSHAKE_TIMEOUT="1000")
