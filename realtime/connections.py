@@ -40,6 +40,20 @@ class IOutlet(Interface):
         """Read on."""
 
 
+class IFlushed(Interface):
+    """Who collects writes during a turn of the reactor."""
+
+    def flush() -> None:
+        """Write what was collected."""
+
+
+class IFlusher(Interface):
+    """Ends each turn of the reactor with one write for each socket."""
+
+    def add(flushed: IFlushed) -> None:
+        """Flush this one when the turn ends."""
+
+
 class IReceiver(Interface):
     """What a transport hands the messages of one client to."""
 
@@ -56,6 +70,7 @@ class State(Enum):
     OPENING = "opening"  # the transport is open, nothing was said
     ANONYMOUS = "anonymous"  # connected without a token: may only log in
     LIVE = "live"
+    LEFT = "left"  # the client has ended its session; it may begin another on the same transport
     ENDED = "ended"
 
 
@@ -97,21 +112,25 @@ class Connection:
     )
 
     def __init__(self, session: ISession, outlet: IOutlet, handshake: Handshake, now: float) -> None:
-        self.id = ""
-        self.session_id = ""
-        self.generation = 1
-        self.identity: Identity | None = None
         self.session = session
         self.encoding: Hashable = None
         self.outlet = outlet
         self.handshake = handshake
+        self.parked: deque[Command] | None = None
+        self.tat = 0.0
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Be nobody yet: at first, and when a client that has left begins anew on its transport."""
+        self.id = ""
+        self.session_id = ""
+        self.generation = 1
+        self.identity: Identity | None = None
         self.state = State.OPENING
         self.rooms: set[str] = set()
         self.joined: set[str] = set()
         self.muted_events = NOTHING_MUTED
         self.muted_rooms = NOTHING_MUTED
-        self.parked: deque[Command] | None = None
-        self.tat = 0.0
         self.active = now
         self.idle = False
         self.warned = False

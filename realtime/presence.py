@@ -62,7 +62,10 @@ class Announcer:
     def _of_room(self, event: str, user: str, room: str) -> Publication:
         now = int(self._wall() * 1000)
         data = msgspec.json.encode({"roomId": room, "userId": user, "timestamp": now})
-        return Publication(event, data, Audience(rooms=frozenset((room,))), unique_id(now), now)
+        # Never to the user's own: whoever enters first or leaves last has no other connection there
+        # live, and on recovery must not be told of a parting that a return has undone.
+        audience = Audience(rooms=frozenset((room,)), except_users=frozenset((user,)))
+        return Publication(event, data, audience, unique_id(now), now)
 
     def presence(self, before: Presence, after: Presence, rooms: frozenset[str]) -> Publication | None:
         if after.shown == before.shown and (after.text == before.text or after.shown == "offline"):

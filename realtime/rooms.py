@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from .connections import Connection
 from .deadlines import Deadlines
-from .errors import InvalidRoom, RoomForbidden
+from .errors import InvalidRoom, RoomForbidden, TooManyRooms
 from .messages import EVERYONE, Identity
 from .names import valid_room
 
@@ -44,6 +44,15 @@ def check_entry(identity: Identity, room: str) -> None:
     check_name(room)
     if room.startswith(GRANTED) and not granted(identity, room):
         raise RoomForbidden("your token carries no grant for this room")
+
+
+def check_number(connection: Connection, limit: int) -> None:
+    """Refuse one more joined room to a connection that has `limit` already.
+
+    :raises TooManyRooms: it has.
+    """
+    if len(connection.joined) >= limit:
+        raise TooManyRooms(f"a connection may be in {limit} rooms")
 
 
 def granted(identity: Identity, room: str) -> bool:

@@ -28,8 +28,8 @@ from .errors import (
     InvalidMessage,
     NotJoined,
     ProtocolError,
+    RateLimited,
     RealtimeError,
-    TooManyRooms,
     UnknownEvent,
 )
 from .ids import unique_id
@@ -38,7 +38,6 @@ from .messages import (
     Audience,
     Command,
     Connect,
-    Disconnect,
     Event,
     Handshake,
     Publication,
@@ -47,7 +46,7 @@ from .messages import (
 )
 from .metrics import Metrics
 from .presence import PresenceService, member_payload
-from .rooms import Rooms, Typing, check_entry, check_name
+from .rooms import Rooms, Typing, check_entry, check_name, check_number
 from .sessions import Sessions
 from .wire.session import ISession, Send
 
@@ -67,6 +66,9 @@ class Answer(msgspec.Struct, frozen=True):
     binary: bool = False
     then: Callable[[], object] | None = None
 
+
+#: States in which a client's events mean nothing any more.
+_OVER: Final = (State.LEFT, State.ENDED)
 
 Outcome = Fields | Answer
 Handler = Callable[[Connection, Any, Event], Outcome | Deferred[Outcome]]
@@ -152,10 +154,6 @@ class Router:
         self._sessions.opened(connection)
         return connection
 
-    def forsake(self, connection: Connection) -> None:
-        """Another connection begins on the transport of one that has ended."""
-        self._sessions.forsake(connection)
-
     def closed(self, connection: Connection, reason: str) -> None:
         """The connection's transport is gone."""
         self._partial.cancel(connection)
@@ -194,14 +192,25 @@ class Router:
         if isinstance(command, Event):
             self._run_event(connection, command)
         elif isinstance(command, Connect):
-            if connection.state is State.OPENING:
-                done = Deferred.fromCoroutine(self._sessions.connect(connection, command))
-                done.addErrback(self._broken, connection)
-                self._park_until(connection, done)
-        elif isinstance(command, Disconnect):
-            self._sessions.leave_service(connection, "client_disconnect")
-            # The transport is left to the client, which may connect anew, but not for ever.
-            self._sessions.opened(connection)
+            self._run_connect(connection, command)
+        elif connection.state is not State.ENDED:
+            self._sessions.left(connection)
+
+    def _run_connect(self, connection: Connection, command: Connect) -> None:
+        now = self._clock.seconds()
+        if connection.state is State.LEFT:
+            try:
+                # A new transport has its price; to come and go over an old one costs only us.
+                self._limit.take(connection, now)
+            except RateLimited as error:
+                self._metrics.refused(error.code)
+                self._sessions.end(connection, Close.CONNECTION_LIMIT)
+                return
+            connection.begin(now)
+        if connection.state is State.OPENING:
+            done = Deferred.fromCoroutine(self._sessions.connect(connection, command))
+            done.addErrback(self._broken, connection)
+            self._park_until(connection, done)
 
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
@@ -232,7 +241,7 @@ class Router:
         if handler is None:
             raise UnknownEvent(f"accepted are {', '.join(self._handlers)}")
         if connection.state is not State.LIVE:
-            if connection.state is State.ENDED:
+            if connection.state in _OVER:
                 return {}
             if event.name != "auth:login":
                 raise AuthRequired()
@@ -327,8 +336,8 @@ class Router:
         assert identity is not None
         check_entry(identity, room)
         entering = room not in connection.joined
-        if entering and len(connection.joined) >= self._max_rooms:
-            raise TooManyRooms(f"a connection may be in {self._max_rooms} rooms")
+        if entering:
+            check_number(connection, self._max_rooms)
         joined = await self._store.join(
             connection.owner, connection.session_id, room, True, self._room_members
         )
@@ -445,19 +454,14 @@ class Router:
 
 @implementer(IReceiver)
 class Receiver:
-    """Hands what one transport receives to its session, and the commands to the router.
+    """Hands what one transport receives to its session, and the commands to the router."""
 
-    One transport may carry several connections after one another: a client that has ended its
-    session may connect again.
-    """
-
-    __slots__ = ("_connection", "_handshake", "_outlet", "_partial", "_router", "_session")
+    __slots__ = ("_connection", "_outlet", "_partial", "_router", "_session")
 
     def __init__(self, router: Router, outlet: IOutlet, session: ISession, handshake: Handshake) -> None:
         self._router = router
         self._outlet = outlet
         self._session = session
-        self._handshake = handshake
         self._connection = router.open(outlet, session, handshake)
         self._partial = False
 
@@ -473,9 +477,6 @@ class Receiver:
             if isinstance(command, Send):
                 self._outlet.write(command.frame)
                 continue
-            if isinstance(command, Connect) and self._connection.state is State.ENDED:
-                self._router.forsake(self._connection)
-                self._connection = self._router.open(self._outlet, self._session, self._handshake)
             self._router.handle(self._connection, command)
 
     def closed(self, reason: str) -> None:

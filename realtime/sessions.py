@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -24,6 +23,7 @@ from .errors import (
     RealtimeError,
     RoomFull,
     TooManyConnections,
+    TooManyRooms,
 )
 from .ids import secret_id
 from .messages import (
@@ -39,7 +39,7 @@ from .messages import (
 from .metrics import Metrics
 from .names import valid_room
 from .presence import status_payload
-from .rooms import RESERVED, Rooms, check_entry
+from .rooms import RESERVED, Rooms, check_entry, check_number
 
 _log = Logger()
 
@@ -122,10 +122,6 @@ class Sessions:
         """A transport is open: it has `SessionRules.login` to become somebody."""
         self._login.start(connection)
 
-    def forsake(self, connection: Connection) -> None:
-        """The transport serves another connection from now on."""
-        self._login.cancel(connection)
-
     async def connect(self, connection: Connection, command: Connect) -> None:
         """Answer a CONNECT: restore, begin, let in without identity, or refuse."""
         token = command.token if command.token is not None else connection.handshake.token
@@ -142,12 +138,13 @@ class Sessions:
             connection.outlet.close(Close.REFUSED)
             return
         try:
-            if command.session is not None:
-                if await self._restore(connection, identity, command.session, command.offset):
-                    return
-                connection.id = connection.session_id = ""
-                connection.generation = 1
+            record = await self._record(identity, command.session)
+            if record is not None and await self._restore(connection, identity, record, command.offset):
+                return
             await self._begin(connection, identity, self._answer)
+            if record is not None:
+                # Only now, so that nobody is told that a user went who is here.
+                await self._store.forget(record.owner, record.session)
         except RealtimeError as error:
             self._metrics.refused(error.code)
             self.end(connection, _close_for(error))
@@ -184,16 +181,13 @@ class Sessions:
             await self._attach(connection)
         except RealtimeError:
             connection.identity = None
+            connection.rooms, connection.joined = set(), set()
             await self._store.forget(owner, session)
             raise
         answer(connection)
         self._enter(connection)
         self._greet(connection, recovered=False)
-        for room in sorted(connection.joined):
-            self.tell_joined(connection, room)
-        for error in refused:
-            self._metrics.refused(error.code)
-            self.send(connection, "system:error", msgspec.json.encode(error.refusal()))
+        self._tell_entered(connection, connection.joined, refused)
 
     async def _admit(self, user: str, enter: Callable[[], Awaitable[Any]]) -> Any:
         """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
@@ -216,13 +210,14 @@ class Sessions:
             if room not in connection.rooms:
                 await self._store.join(owner, session, room, False, 0)
                 connection.rooms.add(room)
-        for room in _granted_rooms(identity)[: self._rules.rooms - len(connection.joined)]:
+        for room in _granted_rooms(identity):
             if room in connection.joined:
                 continue
             try:
+                check_number(connection, self._rules.rooms)
                 await self._store.join(owner, session, room, True, self._rules.members)
-            except RoomFull as error:
-                refused.append(RoomFull(f"{room}: {error.message}"))
+            except (RoomFull, TooManyRooms) as error:
+                refused.append(type(error)(f"{room}: {error.message}"))
                 continue
             connection.rooms.add(room)
             connection.joined.add(room)
@@ -281,20 +276,36 @@ class Sessions:
         """Tell a connection that it is in a room."""
         self.send(connection, "room:joined", self._room_payload(connection, room))
 
+    def _tell_entered(
+        self, connection: Connection, rooms: Iterable[str], refused: Iterable[RealtimeError]
+    ) -> None:
+        """Tell a connection which rooms of its token it is in, and which did not open."""
+        for room in sorted(rooms):
+            self.tell_joined(connection, room)
+        for error in refused:
+            self._metrics.refused(error.code)
+            self.send(connection, "system:error", msgspec.json.encode(error.refusal()))
+
     def _room_payload(self, connection: Connection, room: str) -> bytes:
         now = int(self._wall() * 1000)
         return msgspec.json.encode({"roomId": room, "userId": connection.user, "timestamp": now})
 
     # -- recovery
 
-    async def _restore(
-        self, connection: Connection, identity: Identity, session: str, offset: str | None
-    ) -> bool:
-        """Take up an earlier session; False if a fresh one must begin."""
+    async def _record(self, identity: Identity, session: str | None) -> SessionRecord | None:
+        """The record of an earlier session that this user may take up."""
+        if session is None:
+            return None
         record = await self._store.record(session)
-        if record is None or record.owner.user != identity.user:
-            self._metrics.recovered("unknown" if record is None else "other_user")
-            return False
+        if record is not None and record.owner.user == identity.user:
+            return record
+        self._metrics.recovered("unknown" if record is None else "other_user")
+        return None
+
+    async def _restore(
+        self, connection: Connection, identity: Identity, record: SessionRecord, offset: str | None
+    ) -> bool:
+        """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
         missed = await self._missed(record, identity, offset)
         owner = None
         if missed is not None:
@@ -303,16 +314,13 @@ class Sessions:
                     identity.user,
                     lambda: self._store.take_over(record, self._rules.connections, self._rules.members),
                 )
-        old = self._connections.get(record.owner.connection)
-        if old is not None and old.session_id == session:
-            self._dismiss(old)
-            old.state = State.ENDED
-            old.outlet.close(Close.REPLACED)
+        self._displace(record.owner)
         if missed is None or owner is None:
-            await self._store.forget(record.owner, session)
+            # It must not count against the user's limit while the fresh one begins.
+            await self._store.suspend(record.owner, record.session, record.last_seen)
             self._metrics.recovered("gap" if missed is None else "room_refused")
             return False
-        connection.id, connection.session_id = owner.connection, session
+        connection.id, connection.session_id = owner.connection, record.session
         connection.generation = owner.generation
         connection.identity = identity
         connection.rooms = set(record.rooms)
@@ -320,6 +328,15 @@ class Sessions:
         await self._resume(connection, record, missed)
         self._metrics.recovered("recovered")
         return True
+
+    def _displace(self, owner: Owner) -> None:
+        """Close the connection that held a session, unless another has taken that up meanwhile."""
+        old = self._connections.get(owner.connection)
+        if old is not None and old.owner == owner:
+            self._dismiss(old)
+            old.state = State.ENDED
+            self._metrics.disconnected(Close.REPLACED.reason)
+            old.outlet.close(Close.REPLACED)
 
     async def _missed(
         self, record: SessionRecord, identity: Identity, offset: str | None
@@ -334,15 +351,20 @@ class Sessions:
     ) -> None:
         """Answer in the one order that neither loses nor repeats: CONNECT, the missed, the greeting."""
         self._grace.cancel((record.owner, record.session))
-        await self._join_defaults(connection)
-        await self._attach(connection)
+        before = set(connection.joined)
+        try:
+            refused = await self._join_defaults(connection)
+            await self._attach(connection)
+        except RealtimeError:
+            self._suspend(connection)
+            raise
         self._answer(connection)
-        session = connection.session
-        connection.outlet.replay(
-            [session.encode(entry) for entry in missed if not _mutes(connection, entry)]
-        )
+        heard = [entry for entry in missed if not _mutes(connection, entry)]
+        # Encoded as the transport takes them: thousands may come back at once.
+        connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
         self._greet(connection, recovered=True)
+        self._tell_entered(connection, connection.joined - before, refused)
         known = record.last_seen or self._wall() - self._rules.dead
         await self._tell_statuses(connection, known, missed)
 
@@ -351,7 +373,7 @@ class Sessions:
     ) -> None:
         """Presence is not logged: tell what has changed since `known` (seconds since the epoch)."""
         told: dict[str, Presence] = {}
-        for room in connection.joined:
+        for room in tuple(connection.joined):
             for presence in await self._store.members(room):
                 if presence.changed >= known:
                     told[presence.user] = presence
@@ -386,18 +408,20 @@ class Sessions:
         for room in list(connection.rooms):
             if not _may_be_in(identity, room):
                 await self.leave(connection, room)
-        before = set(connection.rooms)
-        await self._join_defaults(connection)
+        before, joined = set(connection.rooms), set(connection.joined)
+        refused = await self._join_defaults(connection)
+        if connection.state is not State.LIVE:
+            # It ended meanwhile; whoever takes the session up is in these rooms.
+            return
         for room in connection.rooms - before:
             self._rooms.enter(connection, room, room in connection.joined)
-            if room in connection.joined:
-                self.tell_joined(connection, room)
+        self._tell_entered(connection, connection.joined - joined, refused)
 
     async def leave(self, connection: Connection, room: str) -> None:
         """Take a connection out of a room, and tell it."""
         joined = room in connection.joined
-        self._rooms.remove(connection, room)
         await self._store.leave(connection.owner, connection.session_id, room)
+        self._rooms.remove(connection, room)
         if joined:
             self.send(connection, "room:left", self._room_payload(connection, room))
 
@@ -446,22 +470,24 @@ class Sessions:
         self.closed(connection, close.reason)
         connection.outlet.close(close)
 
-    def leave_service(self, connection: Connection, reason: str) -> Deferred[None] | None:
-        """End a session for good; the transport is left to the caller."""
+    def left(self, connection: Connection) -> None:
+        """The client ends its session for good; it may begin another in `SessionRules.login`."""
+        self._finish(connection, State.LEFT, "client_disconnect")
+        self._login.start(connection)
+
+    def _finish(self, connection: Connection, state: State, reason: str) -> None:
         self._login.cancel(connection)
         live = connection.state is State.LIVE
-        connection.state = State.ENDED
-        if not live:
-            return None
-        self._dismiss(connection)
-        self._metrics.disconnected(reason)
-        _log.info("left", connection=connection.id, user=connection.user, reason=reason)
-        forgotten = self._store.forget(connection.owner, connection.session_id)
-        return forgotten.addErrback(_failed)
+        connection.state = state
+        if live:
+            self._dismiss(connection)
+            self._metrics.disconnected(reason)
+            _log.info("left", connection=connection.id, user=connection.user, reason=reason)
+            self._store.forget(connection.owner, connection.session_id).addErrback(_failed)
 
     def terminate(self, connection: Connection, close: Close) -> None:
         """End a session and its connection for good; the client does not come back by itself."""
-        self.leave_service(connection, close.reason)
+        self._finish(connection, State.ENDED, close.reason)
         connection.outlet.write(connection.session.disconnected())
         connection.outlet.close(close)
 
@@ -470,10 +496,12 @@ class Sessions:
         told = msgspec.json.encode(Kicked().refusal())
         connections = self._connections.of_user(user)
         for connection in connections:
+            self._dismiss(connection)
+        self._store.forget_user(user).addErrback(_failed)
+        for connection in connections:
             if close is Close.KICKED:
                 self.send(connection, "system:error", told)
             self.terminate(connection, close)
-        self._store.forget_user(user).addErrback(_failed)
         return len(connections)
 
     def _dismiss(self, connection: Connection) -> None:

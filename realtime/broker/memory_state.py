@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from ..deadlines import Deadlines
-from ..errors import RealtimeError, RoomFull, SessionReplaced, TooManyConnections
-from ..messages import Membership, Owner, SessionRecord
+from ..errors import BrokerUnavailable, RealtimeError, RoomFull, SessionReplaced, TooManyConnections
+from ..messages import Membership, Owner, Publication, SessionRecord
 from .interface import IAnnouncer, IStateStore, Joined, Meta, Preferences, Presence
 from .memory import MemoryBroker
 
@@ -54,6 +54,9 @@ class _User:
 class MemoryStateStore:
     """The state of one process.
 
+    Of one user no more sessions wait to be taken up than the user may have connections: a new one
+    ends the oldest of those that are over.
+
     :param window: seconds for which a suspended session's record is kept.
     :param wall: seconds since the epoch.
     """
@@ -72,10 +75,12 @@ class MemoryStateStore:
         self._wall = wall
         self._sessions: dict[str, _Session] = {}
         self._users: dict[str, _User] = {}
+        # user -> sessions that wait to be taken up, those longest ago suspended first
+        self._waiting: dict[str, dict[str, None]] = {}
         # room -> user -> how many of the user's connections are in it, in order of joining
         self._rooms: dict[str, dict[str, int]] = {}
         self._preferences: OrderedDict[str, Preferences] = OrderedDict()
-        self._expiry: Deadlines[str] = Deadlines(clock, window, self._expired)
+        self._expiry: Deadlines[str] = Deadlines(clock, window, self._end)
 
     # -- sessions
 
@@ -88,6 +93,9 @@ class MemoryStateStore:
         opened = _Session(SessionRecord(session, owner, {}, self._broker.sequence()))
         self._sessions[session] = opened
         user.sessions[owner.connection] = opened
+        waiting = self._waiting.get(owner.user, {})
+        for oldest in list(waiting)[: max(0, len(waiting) - limit)]:
+            self._end(oldest)
         return succeed(None)
 
     def suspend(self, owner: Owner, session: str, last_seen: float) -> Deferred[None]:
@@ -95,21 +103,23 @@ class MemoryStateStore:
         if held is not None:
             held.suspended = True
             held.record = msgspec.structs.replace(held.record, last_seen=last_seen)
+            self._waiting.setdefault(owner.user, {})[session] = None
             self._expiry.start(session)
         return succeed(None)
 
     def forget(self, owner: Owner, session: str) -> Deferred[None]:
         held = self._owned(owner, session)
         if held is not None:
-            self._withdraw(held)
-            self._drop(session, held)
+            self._end(session)
         return succeed(None)
 
     def forget_user(self, user: str) -> Deferred[None]:
-        for session, held in list(self._sessions.items()):
-            if held.record.owner.user == user:
-                self._withdraw(held)
-                self._drop(session, held)
+        known = self._users.get(user)
+        present = [] if known is None else list(known.sessions.values())
+        waiting = [self._sessions[session] for session in self._waiting.get(user, ())]
+        self._withdraw(user, present)
+        for held in dict.fromkeys(present + waiting):
+            self._drop(held)
         return succeed(None)
 
     def record(self, session: str) -> Deferred[SessionRecord | None]:
@@ -125,7 +135,7 @@ class MemoryStateStore:
         except RealtimeError as error:
             return fail(error)
         owner = msgspec.structs.replace(record.owner, generation=record.owner.generation + 1)
-        self._expiry.cancel(record.session)
+        self._wait_no_more(held)
         held.record = msgspec.structs.replace(held.record, owner=owner, last_seen=0.0)
         held.suspended = False
         if not held.present:
@@ -155,17 +165,25 @@ class MemoryStateStore:
         held = self._sessions.get(session)
         return held if held is not None and held.record.owner == owner else None
 
-    def _expired(self, session: str) -> None:
-        held = self._sessions.get(session)
-        if held is not None:
-            self._withdraw(held)
-            self._drop(session, held)
+    def _end(self, session: str) -> None:
+        held = self._sessions[session]
+        self._withdraw(held.record.owner.user, [held])
+        self._drop(held)
 
-    def _drop(self, session: str, held: _Session) -> None:
-        self._expiry.cancel(session)
-        del self._sessions[session]
+    def _drop(self, held: _Session) -> None:
+        self._wait_no_more(held)
+        del self._sessions[held.record.session]
         for room in held.record.rooms:
             self._broker.release(room)
+
+    def _wait_no_more(self, held: _Session) -> None:
+        user, session = held.record.owner.user, held.record.session
+        self._expiry.cancel(session)
+        waiting = self._waiting.get(user, {})
+        if session in waiting:
+            del waiting[session]
+            if not waiting:
+                del self._waiting[user]
 
     # -- rooms
 
@@ -182,7 +200,7 @@ class MemoryStateStore:
         if joined and owner.user not in users and len(users) >= limit:
             return fail(RoomFull(f"the room has {limit} members, as many as it may"))
         channel = self._broker.hold(room)
-        first = joined and self._enter(owner.user, room)
+        first = joined and held.present and self._enter(owner.user, room)
         # After the announcement, so that whoever joins is not told of it, now or on recovery.
         membership = Membership(self._broker.sequence().number, channel.epoch, joined)
         rooms[room] = membership
@@ -203,7 +221,7 @@ class MemoryStateStore:
         users[user] = users.get(user, 0) + 1
         if users[user] > 1:
             return False
-        self._broker.publish(self._announcer.entered(user, room))
+        self._publish(self._announcer.entered(user, room))
         return True
 
     def _exit(self, user: str, room: str) -> None:
@@ -214,7 +232,7 @@ class MemoryStateStore:
         del users[user]
         if not users:
             del self._rooms[room]
-        self._broker.publish(self._announcer.left(user, room))
+        self._publish(self._announcer.left(user, room))
 
     def members(self, room: str) -> Deferred[list[Presence]]:
         return succeed([self._presence(user) for user in self._rooms.get(room, ())])
@@ -239,8 +257,8 @@ class MemoryStateStore:
     # -- presence
 
     def attach(self, owner: Owner, since: int) -> Deferred[Presence]:
-        user = self._users.get(owner.user)
-        if user is None or owner.connection not in user.sessions:
+        user = self._owning(owner)
+        if user is None:
             return fail(SessionReplaced())
         before = self._presence(owner.user)
         meta = user.metas.get(owner.connection)
@@ -252,28 +270,35 @@ class MemoryStateStore:
     def withdraw(self, owner: Owner, session: str) -> Deferred[None]:
         held = self._owned(owner, session)
         if held is not None:
-            self._withdraw(held)
+            self._withdraw(owner.user, [held])
         return succeed(None)
 
-    def _withdraw(self, held: _Session) -> None:
-        if not held.present:
+    def _withdraw(self, name: str, sessions: Iterable[_Session]) -> None:
+        """Take sessions of one user out of presence, then out of their rooms, as one change."""
+        going = [held for held in sessions if held.present]
+        if not going:
             return
-        held.present = False
-        owner = held.record.owner
-        user = self._users[owner.user]
-        before = self._presence(owner.user)
-        rooms = self._rooms_of(owner.user)
-        del user.sessions[owner.connection]
-        user.metas.pop(owner.connection, None)
+        user = self._users[name]
+        before, rooms = self._presence(name), self._rooms_of(name)
+        for held in going:
+            held.present = False
+            del user.sessions[held.record.owner.connection]
+            user.metas.pop(held.record.owner.connection, None)
         if not user.sessions:
-            del self._users[owner.user]
-        self._announce(before, self._presence(owner.user), rooms)
-        for room, membership in held.record.rooms.items():
-            if membership.joined:
-                self._exit(owner.user, room)
+            del self._users[name]
+        self._announce(before, self._presence(name), rooms)
+        places = (held.record.rooms.items() for held in going)
+        for room in sorted(room for rooms in places for room, entry in rooms if entry.joined):
+            self._exit(name, room)
+
+    def _owning(self, owner: Owner) -> _User | None:
+        """The user, if the connection is present and the owner's."""
+        user = self._users.get(owner.user)
+        held = None if user is None else user.sessions.get(owner.connection)
+        return user if held is not None and held.record.owner == owner else None
 
     def touch(self, owner: Owner, idle: bool) -> Deferred[None]:
-        user = self._users.get(owner.user)
+        user = self._owning(owner)
         meta = None if user is None else user.metas.get(owner.connection)
         if user is not None and meta is not None and meta.idle != idle:
             before = self._presence(owner.user)
@@ -309,8 +334,11 @@ class MemoryStateStore:
         publication = self._announcer.presence(before, after, rooms)
         if publication is None:
             return False
-        self._broker.publish(publication)
+        self._publish(publication)
         return True
+
+    def _publish(self, publication: Publication) -> None:
+        self._broker.publish(publication).addErrback(_unsaid)
 
     @property
     def users(self) -> int:
@@ -337,3 +365,8 @@ class MemoryStateStore:
     def sweep(self) -> Deferred[None]:
         self._broker.sweep()
         return succeed(None)
+
+
+def _unsaid(failure: Any) -> None:
+    """The bus has been stopped: nobody is left whom the change could be told."""
+    failure.trap(BrokerUnavailable)
