@@ -114,7 +114,8 @@ class IBroker(Interface):
     def recover(record: SessionRecord, since: Sequence, limit: int) -> Deferred[list[Publication] | None]:
         """All that the session missed after `since`, in sequence order, repeated once each.
 
-        None if the log can't prove that it is all, or if it is over `limit` bytes.
+        What is newer than `sequence` is not among it: that is still to be delivered. None if the log
+        can't prove that it is all, or if it is over `limit` bytes.
         """
 
 

@@ -1,14 +1,15 @@
 """MemoryBroker: the whole bus in one process, with the semantics that the Redis one has over many.
 
-The call is the marker: what `publish` logs has been delivered, or waits in this turn's queue, when
-it returns, so a connection that enters a room between two calls has a defined place in the order.
+The call is the marker: what `publish` takes has been delivered when it returns, or, if that was
+within a delivery, follows it. `sequence` tells the two apart, so that a connection that enters a room
+has a defined place in the order at any time.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict, deque
-from itertools import islice
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -132,9 +133,13 @@ class MemoryBroker:
         self._max_total = max_total
         self._epoch = secrets.token_hex(8)
         self._number = 0
+        self._delivered = 0
         self._made = 0
         self._bytes = 0
-        self._channels: OrderedDict[str, Channel] = OrderedDict()
+        self._channels: dict[str, Channel] = {}
+        # Those that nobody holds, and those that keep anything; each with the longest silent first.
+        self._free: OrderedDict[str, None] = OrderedDict()
+        self._filled: OrderedDict[str, None] = OrderedDict()
         self._keys: OrderedDict[str, tuple[float, Published]] = OrderedDict()
         self._delivery: IDelivery | None = None
         self._outgoing: deque[Publication] = deque()
@@ -156,7 +161,7 @@ class MemoryBroker:
         return self._delivery is not None
 
     def sequence(self) -> Sequence:
-        return Sequence(self._epoch, 1, self._number)
+        return Sequence(self._epoch, 1, self._delivered)
 
     # -- channels
 
@@ -164,6 +169,7 @@ class MemoryBroker:
         """The channel, which a session record now refers to; it stays until `release`."""
         channel = self._channel(name)
         channel.holders += 1
+        self._free.pop(name, None)
         return channel
 
     def release(self, name: str) -> None:
@@ -172,38 +178,33 @@ class MemoryBroker:
         if channel is not None:
             channel.holders -= 1
             channel.touched = self._clock.seconds()
+            if not channel.holders:
+                self._free[name] = None
 
     def _channel(self, name: str) -> Channel:
         channel = self._channels.get(name)
         if channel is None:
-            if len(self._channels) >= self._max_channels:
-                self._drop_one()
+            if len(self._channels) >= self._max_channels and self._free:
+                self._drop(next(iter(self._free)))
             # A channel that was dropped and comes back counts from 1 again: under another epoch.
             self._made += 1
             epoch = f"{self._epoch}{self._made:x}"
             channel = self._channels[name] = Channel(epoch, self._number, self._clock.seconds())
+            self._free[name] = None
         return channel
 
-    def _drop_one(self) -> None:
-        for name, channel in islice(self._channels.items(), 100):
-            if not channel.holders:
-                self._drop(name, channel)
-                return
-
-    def _drop(self, name: str, channel: Channel) -> None:
-        self._bytes -= channel.bytes
-        del self._channels[name]
+    def _drop(self, name: str) -> None:
+        self._bytes -= self._channels.pop(name).bytes
+        self._free.pop(name, None)
+        self._filled.pop(name, None)
 
     def _relieve(self) -> None:
         """Empty the longest silent channels until the total is within its bound."""
-        for name in list(self._channels):
-            if self._bytes <= self._max_total:
-                return
-            channel = self._channels[name]
-            before = channel.bytes
+        while self._bytes > self._max_total and self._filled:
+            channel = self._channels[self._filled.popitem(last=False)[0]]
+            self._bytes -= channel.bytes
             channel.trim_log(older_than=float("inf"), messages=0, size=0)
             channel.trim_history(messages=0, size=0)
-            self._bytes -= before - channel.bytes
 
     def sweep(self) -> None:
         """Drop what has outlived its time: log entries, silent channels, idempotency keys."""
@@ -214,9 +215,11 @@ class MemoryBroker:
                 older_than=now - self._retention, messages=self._max_messages, size=self._max_bytes
             )
             self._bytes -= before - channel.bytes
+            if not channel.bytes:
+                self._filled.pop(name, None)
             kept = self._history_ttl if channel.history else self._retention
             if not channel.holders and channel.touched + kept <= now:
-                self._drop(name, channel)
+                self._drop(name)
         self._expire_keys(now)
 
     def _expire_keys(self, now: float) -> None:
@@ -263,11 +266,14 @@ class MemoryBroker:
     def _append(self, publication: Publication, now: float) -> Publication:
         name = publication.channel
         channel = self._channel(name)
-        self._channels.move_to_end(name)
+        if name in self._free:
+            self._free.move_to_end(name)
+        self._filled[name] = None
+        self._filled.move_to_end(name)
         self._number += 1
         channel.offset += 1
         publication = msgspec.structs.replace(
-            publication, position=channel.position, sequence=self.sequence()
+            publication, position=channel.position, sequence=Sequence(self._epoch, 1, self._number)
         )
         before = channel.bytes
         channel.append(publication, now)
@@ -288,6 +294,8 @@ class MemoryBroker:
         try:
             while self._outgoing:
                 publication = self._outgoing.popleft()
+                if publication.sequence is not None:
+                    self._delivered = publication.sequence.number
                 if self._delivery is not None:
                     try:
                         self._delivery.deliver(publication)
@@ -337,33 +345,29 @@ class MemoryBroker:
         if since.epoch != self._epoch or since.generation != 1 or since.number > self._number:
             return succeed(None)
         found: list[Publication] = []
-        everyone = self._channels.get(EVERYONE)
-        start = max(since.number, record.opened.number)
-        if everyone is not None and not self._collect(found, everyone, start, record):
-            return succeed(None)
-        for room, membership in record.rooms.items():
-            channel = self._channels.get(room)
-            if channel is None or channel.epoch != membership.epoch:
+        size = 0
+        for channel, start in self._places(record, since.number):
+            if channel is None or channel.floor > start:
                 return succeed(None)
-            if not self._collect(found, channel, max(since.number, membership.sequence), record):
-                return succeed(None)
-        if sum(len(publication.data) for publication in found) > limit:
-            return succeed(None)
+            for _, publication in reversed(channel.log):
+                number = _number(publication)
+                if number <= start:
+                    break
+                if number <= self._delivered and _entitled(record, publication):
+                    found.append(publication)
+                    size += len(publication.data)
+                    if size > limit:
+                        return succeed(None)
         found.sort(key=_number)
         return succeed(found)
 
-    def _collect(
-        self, found: list[Publication], channel: Channel, start: int, record: SessionRecord
-    ) -> bool:
-        """Add what the channel has for the session after `start`; False if the log begins later."""
-        if channel.floor > start:
-            return False
-        for _, publication in reversed(channel.log):
-            if _number(publication) <= start:
-                break
-            if _entitled(record, publication):
-                found.append(publication)
-        return True
+    def _places(self, record: SessionRecord, since: int) -> Iterator[tuple[Channel | None, int]]:
+        """The channels of a session, each with the number after which it lacks; None for one lost."""
+        yield self._channels.get(EVERYONE), max(since, record.opened.number)
+        for room, membership in record.rooms.items():
+            channel = self._channels.get(room)
+            lost = channel is None or channel.epoch != membership.epoch
+            yield None if lost else channel, max(since, membership.sequence)
 
 
 def _number(publication: Publication) -> int:

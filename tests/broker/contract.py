@@ -149,6 +149,21 @@ class BrokerContract:
         numbers = [entry.sequence.number for entry in self.delivered.publications]
         self.assertEqual(numbers, sorted(numbers))
 
+    def test_recovered_during_delivery(self) -> None:
+        """What waits behind the publication that is being delivered is not recovered: it comes live."""
+        self.publish("a")
+        record = self.record(a=0)
+        seen: list[Any] = []
+
+        def meanwhile() -> None:
+            behind = self.publish("a")
+            seen.extend((behind.id, self.broker.sequence(), self.recovered(record, 1)))
+
+        self.delivered.during = meanwhile
+        told = self.publish("a")
+        self.assertEqual(seen[1:], [told.sequence, [told.id]])
+        self.assertEqual(self.recovered(record, told.sequence.number), [seen[0]])
+
     def test_idempotency(self) -> None:
         """A repetition under the same key is not delivered, and answers the first one's values."""
         first = self.publish("a", key="k")
@@ -490,6 +505,38 @@ class StoreContract:
         self.assertIsNone(self.ok(self.store.record(self.session(owner))))
         self.assertEqual(self.members("lobby"), [])
         self.assertEqual(self.ok(self.store.presence("alice")).metas, ())
+
+    def test_forgotten_user_goes_once(self) -> None:
+        """A user whose sessions all end is offline for all who shared a room with any of them."""
+        for n, rooms in enumerate((["lobby"], [], ["lobby", "event:7"])):
+            owner = self.arrive("alice", str(n), *rooms)
+        self.ok(self.store.suspend(owner, self.session(owner), 0.0))
+        self.announced()
+        self.ok(self.store.forget_user("alice"))
+        told = [(entry.event, entry.audience.rooms) for entry in self.delivered.publications]
+        self.assertEqual(told[0], ("presence", {"lobby", "event:7"}))
+        self.assertCountEqual(told[1:], [("room:user_left", {"lobby"}), ("room:user_left", {"event:7"})])
+
+    def test_sessions_that_wait(self) -> None:
+        """Of one user no more sessions wait than it may have connections: the oldest end."""
+        for n in range(9):
+            owner = self.arrive("alice", str(n), limit=3)
+            self.ok(self.store.suspend(owner, self.session(owner), 0.0))
+        kept = [n for n in range(9) if self.ok(self.store.record(f"secret-alice-{n}")) is not None]
+        self.assertEqual(kept, [5, 6, 7, 8])
+
+    def test_join_of_one_who_was_given_up(self) -> None:
+        """A room that a session enters after it was withdrawn has the user once that is taken up."""
+        owner = self.arrive("alice", "1")
+        self.ok(self.store.suspend(owner, self.session(owner), 0.0))
+        self.ok(self.store.withdraw(owner, self.session(owner)))
+        self.join(owner, "lobby")
+        self.assertEqual(self.members("lobby"), [])
+        record = self.ok(self.store.record(self.session(owner)))
+        owner = self.ok(self.store.take_over(record, 5, 100))
+        self.assertEqual(self.members("lobby"), ["alice"])
+        self.ok(self.store.forget(owner, self.session(owner)))
+        self.assertEqual(self.members("lobby"), [])
 
     def test_forget_user(self) -> None:
         """All sessions of a user end, suspended and withdrawn ones too; nobody else's do."""

@@ -95,6 +95,26 @@ class MemoryBoundsTests(_Memory):
         ]
         self.assertEqual([bool(epoch) for epoch in epochs], [True, False, True, True])
 
+    def test_number_of_channels_beside_held_ones(self) -> None:
+        """However many silent channels sessions hold, what nobody holds is bounded."""
+        self.make(max_channels=300)
+        for n in range(200):
+            self.broker.hold(f"user:{n}")
+        for n in range(1000):
+            self.publish(f"r{n}")
+        self.assertEqual(self.broker.channels, 300)
+
+    def test_released_channel_is_the_newest_to_go(self) -> None:
+        """A channel's silence counts from when the last session left it."""
+        self.make(max_channels=4)
+        self.broker.hold("a")
+        self.publish("b")
+        self.publish("c")
+        self.broker.release("a")
+        self.publish("d")
+        shown = [self.successResultOf(self.broker.history(r, None, None, 1)).position.epoch for r in "abc"]
+        self.assertEqual([bool(epoch) for epoch in shown], [True, False, True])
+
     def test_everyone_stays(self) -> None:
         """The channel of everyone is never the one to go."""
         self.make(max_channels=2)
