@@ -19,9 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from ..connections import IFlushed
 from ..deadlines import Deadlines
 from ..errors import Close
 from ..wire.request import BadRequest, Head
+from .flusher import EARLY, Flusher, write
 
 #: Frames that one message may come in.
 MAX_FRAMES: Final = 64
@@ -100,7 +102,7 @@ _HANDSHAKE: Final = (
 )
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IFlushed)
 class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket. Holds its handler and forwards to it.
 
@@ -125,6 +127,8 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _held = False
     _deaf = False
     _shaking = False
+    _turn: bytes | list[bytes] | None = None
+    _turn_size = 0
     _word: str | None = None
     _frames = 0
     _controls = 0
@@ -140,9 +144,31 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     # -- what a handler does with it
 
     def send(self, data: bytes) -> None:
-        """Write framed bytes."""
-        if self.state == WebSocketProtocol.STATE_OPEN:
-            self.transport.write(data)
+        """Write framed bytes; they leave when the reactor's turn ends, with all else of the turn."""
+        if self.state != WebSocketProtocol.STATE_OPEN:
+            return
+        turn = self._turn
+        if turn is None:
+            self._turn = data
+            self.factory.flusher.add(self)
+        elif isinstance(turn, list):
+            turn.append(data)
+        else:
+            self._turn = [turn, data]
+        self._turn_size += len(data)
+        if self._turn_size > EARLY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what `send` has collected."""
+        turn, self._turn, self._turn_size = self._turn, None, 0
+        if turn is not None:
+            write(self.transport, b"".join(turn) if isinstance(turn, list) else turn)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """What Autobahn itself writes (handshake, close, pong) keeps its place among the rest."""
+        self.flush()
+        self.transport.write(data)
 
     def end(self, code: int, reason: str = "") -> None:
         """Close, after what was written; aborted if the peer does not come along in time."""
@@ -193,6 +219,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self._guarded(self._dataReceived, data)
 
     def connectionLost(self, reason: Failure) -> None:
+        self._turn = None
         self.factory.closings.cancel(self)
         self.factory.messages.cancel(self)
         if self._word is None:
@@ -407,6 +434,7 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         )
         self.clock = clock
         self.closings: Deadlines[WebSocket] = Deadlines(clock, CLOSE_TIMEOUT, WebSocket.expire)
+        self.flusher = Flusher(clock)
         self.messages: Deadlines[WebSocket] = Deadlines(clock, message_timeout, WebSocket.too_slow)
         # options of the class: Autobahn would copy each to every instance, and print them all
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}

@@ -173,7 +173,8 @@ class Peer:
             self.door.dataReceived(data)
 
     def read(self) -> bytes:
-        """All that the server has sent."""
+        """All that the server has sent, at the end of the reactor's turn."""
+        self.clock.advance(0)
         return self.wire.drain()
 
     def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> None:
@@ -195,7 +196,7 @@ class Peer:
         size = int(headers.get("content-length", "0"))
         body = bytes(data[end + 4 : end + 4 + size])
         rest = bytes(data[end + 4 + size :])
-        self.read()
+        self.wire.drain()
         self.wire.output += rest
         return Answer(int(status.split(" ")[1]), headers, body)
 
