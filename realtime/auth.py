@@ -1,8 +1,12 @@
-"""Tokens: from a JWT to an Identity, and refresh tokens that are good for one use each."""
+"""Tokens: from a JWT to an Identity, and refresh tokens that are good for one use each.
+
+A refresh token and those that follow from it are a family, each named by its turn in it. Who uses
+one a second time has stolen it, or was stolen from: from then on none of its family is good.
+"""
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -25,11 +29,22 @@ MAX_GRANTS: Final = 100
 #: Seconds that an access token made by a refresh lives.
 REFRESHED_TTL: Final = 3600
 
-#: Used refresh tokens remembered at the most; past it refreshing is refused until some expire.
-MAX_USED: Final = 100_000
+#: Families of refresh tokens remembered at the most; past it no new one is taken until some expire.
+MAX_FAMILIES: Final = 100_000
 
 #: The largest `exp` taken for a time in seconds (year 5138).
 MAX_TIME: Final = 100_000_000_000
+
+
+#: Claims of the refresh tokens that are made here: the family, and the turn in it.
+_FAMILY: Final = "fam"
+_TURN: Final = "turn"
+
+#: Claims that belong to one token, not to its user.
+_OWN: Final = frozenset(("exp", "iat", "nbf", "jti", _FAMILY, _TURN))
+
+#: After every turn.
+_VOID: Final = 2**63
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -64,7 +79,8 @@ class Authenticator:
         self._audience = audience or None
         self._issuer = issuer or None
         self._wall = wall
-        self._used: dict[str, float] = {}
+        # family -> the next turn, and when the last token of the family expires
+        self._families: dict[str, tuple[int, float]] = {}
 
     def identify(self, token: str) -> Identity:
         """Who an access token speaks for.
@@ -79,7 +95,7 @@ class Authenticator:
 
         :raises OtherSubject: it is another user's; it is not used up.
         :raises RefreshUnsupported: no JWT_REFRESH_SECRET is configured.
-        :raises RefreshReused: the token was traded before.
+        :raises RefreshReused: it, or another of its family, was traded twice.
         :raises ExpiredToken: it was valid once.
         :raises InvalidToken: for whatever else is wrong with it.
         """
@@ -89,17 +105,17 @@ class Authenticator:
         identity = self._identity(claims)
         if identity.user != user:
             raise OtherSubject()
-        self._use(str(claims.get("jti") or token.rpartition(".")[2]), identity.expires)
+        family, turn = _place(token, claims, user)
+        self._use(family, turn, identity.expires)
         now = int(self._wall())
-        carried = {
-            name: value for name, value in claims.items() if name not in ("exp", "iat", "nbf", "jti")
-        }
+        carried = {name: value for name, value in claims.items() if name not in _OWN}
         access = {**carried, "iat": now, "exp": now + REFRESHED_TTL}
         following = {
             **carried,
             "iat": now,
             "exp": int(identity.expires),
-            "jti": secrets.token_urlsafe(16),
+            _FAMILY: family,
+            _TURN: turn + 1,
         }
         return Refreshed(
             self._identity(access),
@@ -107,15 +123,17 @@ class Authenticator:
             jwt.encode(following, self._refresh_secret, algorithm=ALGORITHM),
         )
 
-    def _use(self, name: str, expires: float) -> None:
-        now = self._wall()
-        if name in self._used:
+    def _use(self, family: str, turn: int, expires: float) -> None:
+        known = self._families.get(family)
+        if known is not None and turn < known[0]:
+            self._families[family] = (_VOID, expires)
             raise RefreshReused()
-        if len(self._used) >= MAX_USED:
-            self._used = {used: until for used, until in self._used.items() if until > now}
-            if len(self._used) >= MAX_USED:
+        if known is None and len(self._families) >= MAX_FAMILIES:
+            now = self._wall()
+            self._families = {name: used for name, used in self._families.items() if used[1] > now}
+            if len(self._families) >= MAX_FAMILIES:
                 raise RefreshUnsupported("too many refresh tokens were used; log in again")
-        self._used[name] = expires
+        self._families[family] = (turn + 1, expires)
 
     def _claims(self, token: str, key: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN:
@@ -159,6 +177,16 @@ class Authenticator:
             grants=tuple(_names(claims, "rooms")),
             expires=float(claims["exp"]),
         )
+
+
+def _place(token: str, claims: Mapping[str, Any], user: str) -> tuple[str, int]:
+    """The family of a refresh token, and its turn in it: the first, if it was not made here."""
+    family, turn = claims.get(_FAMILY), claims.get(_TURN)
+    if isinstance(family, str) and type(turn) is int:
+        return family, turn
+    # Not by its signature: of that there are many spellings. What is signed has one.
+    name = f"{user}\0{claims['jti']}" if claims.get("jti") else token.rpartition(".")[0]
+    return hashlib.sha256(name.encode()).hexdigest()[:32], 0
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:

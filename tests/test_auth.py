@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from realtime import auth as auth_module
 from realtime.auth import Authenticator
 from realtime.errors import ExpiredToken, InvalidToken, OtherSubject, RefreshReused, RefreshUnsupported
 from realtime.messages import Identity
@@ -158,6 +159,42 @@ class RefreshTests(SynchronousTestCase):
         token = self.refresh_token()
         auth.refresh(token, "alice")
         self.assertRaises(RefreshReused, auth.refresh, token, "alice")
+
+    def test_spellings(self) -> None:
+        """A token without a ``jti`` is the same one however its signature is spelt."""
+        auth = make()
+        token = sign(claims(exp=int(NOW) + 9000), REFRESH)
+        auth.refresh(token, "alice")
+        for spelling in (token, token + "=", token + "===="):
+            self.assertRaises((RefreshReused, InvalidToken), auth.refresh, spelling, "alice")
+
+    def test_reuse_voids_the_family(self) -> None:
+        """Once a token was used twice, none that followed from it is good any more; others are."""
+        auth = make()
+        first = self.refresh_token()
+        second = auth.refresh(first, "alice").refresh_token
+        third = auth.refresh(second, "alice").refresh_token
+        self.assertRaises(RefreshReused, auth.refresh, first, "alice")
+        self.assertRaises(RefreshReused, auth.refresh, third, "alice")
+        auth.refresh(sign(claims(exp=int(NOW) + 9000, jti="2"), REFRESH), "alice")
+
+    def test_ids_of_users_are_apart(self) -> None:
+        """Two users' tokens may have the same ``jti``."""
+        auth = make()
+        for user in ("alice", "bob"):
+            auth.refresh(sign(claims(sub=user, exp=int(NOW) + 9000, jti="1"), REFRESH), user)
+
+    def test_families_are_bounded(self) -> None:
+        """One family takes one place, however often it is refreshed; past the bound no new one is taken."""
+        self.patch(auth_module, "MAX_FAMILIES", 2)
+        auth = make()
+        token = self.refresh_token()
+        for _ in range(5):
+            token = auth.refresh(token, "alice").refresh_token
+        auth.refresh(sign(claims(exp=int(NOW) + 9000, jti="2"), REFRESH), "alice")
+        third = sign(claims(exp=int(NOW) + 9000, jti="3"), REFRESH)
+        self.assertRaises(RefreshUnsupported, auth.refresh, third, "alice")
+        auth.refresh(token, "alice")
 
     def test_other_user(self) -> None:
         """Another user's refresh token is refused, and stays good for its owner."""
