@@ -35,6 +35,7 @@ help:
 	@echo 'test-load         many connections'
 	@echo 'test-connection   cuts, recovery, faults'
 	@echo 'bench             the service beside its peers, measured'
+	@echo 'faults            cuts and rubbish in their full form'
 	@echo 'coverage          lines and branches that the unit tests reach'
 	@echo 'lint types        ruff; mypy'
 	@echo 'style             let ruff rewrite what it can'
@@ -64,6 +65,10 @@ test-connection: $(VENV)/.test $(clients) tools
 
 bench: $(VENV)/.test $(peers) tools
 	$(bin)/python -m benchmarks.run
+
+# the seeded parts of the suite in their full form
+faults: $(VENV)/.test $(clients) tools
+	RUBBISH=10000 $(trial) $(connection)
 
 coverage: $(VENV)/.test
 	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)

@@ -211,7 +211,6 @@ class Close(enum.Enum):
     """Why the service ends a connection. WebSocket codes 4000-4499: come back; 4500-4999: don't."""
 
     DRAIN = 4000, "drain"
-    CAPACITY = 4001, "capacity"
     CONNECTION_LIMIT = 4002, "connection.limit"
     SLOW_CONSUMER = 4003, "slow_consumer"
     BUS_LOSS = 4004, "bus_loss"
@@ -223,7 +222,6 @@ class Close(enum.Enum):
     PROTOCOL_ERROR = 4010, "protocol.error"
     TOO_LARGE = 4011, "message.too_large"
     INTERNAL = 4012, "internal.error"
-    DISCONNECTED = 4500, "disconnected"
     KICKED = 4501, "kicked"
     LOGOUT = 4502, "logout"
     REFUSED = 4503, "refused"

@@ -14,6 +14,17 @@ def messages(publications: Sequence[Publication]) -> msgspec.Raw:
     return msgspec.Raw(b"[" + b",".join([entry.payload() for entry in publications]) + b"]")
 
 
+def fit(publications: Sequence[Publication], size: int, *, newest: bool) -> Sequence[Publication]:
+    """As many of them as have `size` payload bytes, but one at least; the newest, or else the oldest."""
+    taken = 0
+    ordered = reversed(publications) if newest else iter(publications)
+    for count, entry in enumerate(ordered):
+        taken += len(entry.data)
+        if taken > size and count:
+            return publications[-count:] if newest else publications[:count]
+    return publications
+
+
 def binary(publications: Sequence[Publication]) -> bool:
     """Whether any of the messages carries binary values."""
     return any(entry.binary for entry in publications)

@@ -33,7 +33,7 @@ FAULTS: Final = (
 )
 
 #: How an attempt to take up a session ended.
-RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap", "too_large", "failed")
+RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
 #: Seconds. Deliveries take milliseconds; what waits for a bus or a lookup takes longer.
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -159,6 +159,8 @@ class Node(MultiService):
             room_members=settings.max_room_members,
             max_rooms=settings.max_rooms_per_connection,
             max_history=settings.room_message_history,
+            # An answer must fit what may wait for a client, with its members and what else there is.
+            max_history_bytes=settings.ws_max_queue_bytes // 4,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
             typing_timeout=settings.room_typing_timeout,

@@ -7,7 +7,7 @@ wait. The commands of one connection run in order: while one waits, those after 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -90,6 +90,7 @@ class Router:
     :param room_members: users per room.
     :param max_rooms: joined rooms per connection.
     :param max_history: messages of a room's history.
+    :param max_history_bytes: payload bytes of history in one answer.
     :param max_parked: commands of one connection that may wait before it is read no further.
     :param message_timeout: seconds for a message of several frames to arrive whole.
     :param typing_timeout: seconds after which typing ends by itself.
@@ -111,6 +112,7 @@ class Router:
         room_members: int,
         max_rooms: int,
         max_history: int,
+        max_history_bytes: int,
         max_parked: int,
         message_timeout: float,
         typing_timeout: float,
@@ -128,6 +130,7 @@ class Router:
         self._room_members = room_members
         self._max_rooms = max_rooms
         self._max_history = max_history
+        self._max_history_bytes = max_history_bytes
         self._max_parked = max_parked
         self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
         self._typing = Typing(clock, typing_timeout, self._stopped_typing)
@@ -354,14 +357,20 @@ class Router:
             "members": [member_payload(presence) for presence in members],
             "position": joined.position,
         }
-        shown = None
+        shown: Sequence[Publication] | None = None
         if join.position is not None:
-            shown = await self._broker.missed(room, join.position)
+            missed = await self._broker.missed(room, join.position)
+            if missed is not None and len(self._fit(missed, newest=True)) == len(missed):
+                shown = missed
             fields["recovered"] = shown is not None
         if shown is None:
-            shown = (await self._broker.history(room, None, None, self._max_history)).publications
+            page = await self._broker.history(room, None, None, self._max_history)
+            shown = self._fit(page.publications, newest=True)
         fields["history"] = history.messages(shown)
         return Answer(fields, binary=history.binary(shown))
+
+    def _fit(self, publications: Sequence[Publication], *, newest: bool) -> Sequence[Publication]:
+        return history.fit(publications, self._max_history_bytes, newest=newest)
 
     async def _room_leave(self, connection: Connection, leave: events.RoomLeave, _: Event) -> Outcome:
         room = leave.room_id
@@ -400,8 +409,9 @@ class Router:
         self._require_joined(connection, asked.room_id)
         limit = self._max_history if asked.limit is None else min(asked.limit, self._max_history)
         page = await self._broker.history(asked.room_id, asked.after, asked.before, limit)
-        fields = {"messages": history.messages(page.publications), "position": page.position}
-        return Answer(fields, binary=history.binary(page.publications))
+        shown = self._fit(page.publications, newest=asked.after is None)
+        fields = {"messages": history.messages(shown), "position": page.position}
+        return Answer(fields, binary=history.binary(shown))
 
     def _require_joined(self, connection: Connection, room: str) -> None:
         if room not in connection.joined:

@@ -155,7 +155,7 @@ class Settings:
     ws_ping_timeout: float = _set(milliseconds(1), 60000, "Time for the client to answer a ping.")
     ws_max_message_bytes: int = _set(BYTES, 1000000, "Size of a client's message.")
     ws_max_queue_bytes: int = _set(
-        BYTES, 1048576, "Bytes that may wait for a slow client; past it the connection is closed."
+        BYTES, 4194304, "Bytes that may wait for a slow client; past it the connection is closed."
     )
     ws_max_pending_events: int = _set(
         COUNT, 64, "Events of one connection that may wait for their turn; past it no more are read."

@@ -89,7 +89,7 @@ class Client:
         self.answer = packets[0] if packets else ""
         if self.answer.startswith("40"):
             told = json.loads(self.answer[2:])
-            self.sid, self.pid = told["sid"], told["pid"]
+            self.sid, self.pid = told["sid"], told.get("pid", "")
         return self
 
     def emit(self, name: str, *arguments: Any) -> None:

@@ -158,7 +158,7 @@ class NameTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """The default that a page gives in brackets behind a setting is the setting's."""
         units = {"": 1, " s": 1000, " MB": 1_000_000}
-        rounded = {1_048_576: 1_000_000, 8_388_608: 8_000_000, 268_435_456: 256_000_000}
+        rounded = {4_194_304: 4_000_000, 8_388_608: 8_000_000, 268_435_456: 256_000_000}
         for name, found in self.each(rf"\b((?:{'|'.join(SETTINGS)}) \(\d+(?: s| MB|)[);,])"):
             word, number, unit = re.fullmatch(r"(\w+) \((\d+)(.*).", found).groups()  # type: ignore[union-attr]
             default = int(SETTINGS[word].default)

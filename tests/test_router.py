@@ -213,6 +213,22 @@ class MessageTests(_InHouse):
             self.assert_refused(answer, "message.invalid", "room:history")
         self.assert_refused(bob.call("room:history", {"roomId": "other"}), "room.not_joined")
 
+    def test_much_history(self) -> None:
+        """History in one answer is bounded in bytes too; the rest is there by paging."""
+        _house, alice, bob = self.two(ws_max_queue_bytes=40_000)
+        offsets = [alice.say("lobby", "x" * 4000)["offset"] for _ in range(5)]
+
+        def shown(answer: Any, field: str = "messages") -> list[int]:
+            return [message["offset"] for message in answer[field]]
+
+        self.assertEqual(shown(bob.call("room:history", {"roomId": "lobby"})), offsets[3:])
+        answer = bob.call("room:history", {"roomId": "lobby", "before": offsets[3]})
+        self.assertEqual(shown(answer), offsets[1:3])
+        answer = bob.call("room:history", {"roomId": "lobby", "after": 0})
+        self.assertEqual(shown(answer), offsets[:2])
+        answer = bob.join("lobby", position={"offset": 0, "epoch": answer["position"]["epoch"]})
+        self.assertEqual((answer["recovered"], shown(answer, "history")), (False, offsets[3:]))
+
     def test_binary(self) -> None:
         """Binary values reach Socket.IO clients as binary, also through history."""
         _, alice, bob = self.two()

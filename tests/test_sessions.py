@@ -424,6 +424,17 @@ class RecoveryTests(_InHouse):
         house.publish("system:announcement", {"text": "hello"})
         for event in client.outlet.events():
             self.assertEqual(len(event), 2)
+        self.assertEqual(client.pid, "")
+
+    def test_session_without_recovery_is_not_taken_up(self) -> None:
+        """Without offsets nothing is recovered: it would be repeated."""
+        house = self.house()
+        talker, client = self.talk(house)
+        talker.say("lobby", "heard")
+        client.cut()
+        back = house.client().connect(token=house.token("alice"), pid=client.pid, recovery=False)
+        self.assertFalse(back.heard("system:connected")[0]["recovered"])
+        self.assertEqual(self.texts(back), [])
 
     def test_every_logged_event_ends_with_its_offset(self) -> None:
         """Logged events end in a text; all others in an object, so that the offset stays."""

@@ -52,7 +52,7 @@ DEFAULTS = {
     "JWT_AUDIENCE": ("", ""),
     "JWT_ISSUER": ("", ""),
     "INGEST_SERVICES": ("", ()),
-    "WS_MAX_QUEUE_BYTES": ("1048576", 1048576),
+    "WS_MAX_QUEUE_BYTES": ("4194304", 4194304),
     "RECOVERY_MAX_BYTES": ("8388608", 8388608),
     "WS_QUERY_TOKEN": ("false", False),
     "WS_HANDSHAKE_TIMEOUT": ("5000", 5.0),

@@ -161,8 +161,10 @@ class EngineSocket:
             self._carrier.send(frame)
             return
         backlog = self._waiting()
+        waited = backlog.size
         backlog.add(frame)
-        if backlog.size > self.server.max_queue_bytes:
+        # One large frame by itself says nothing of how fast the client reads.
+        if waited and backlog.size > self.server.max_queue_bytes:
             self.server.counters.slow_consumer()
             self.close(Close.SLOW_CONSUMER)
         else:

@@ -87,12 +87,18 @@ class SocketIOSession:
         self.encoding = WITHOUT_OFFSETS if auth.recovery is False else WITH_OFFSETS
         if auth.token is not None and not isinstance(auth.token, str):
             return Send(self.refused(InvalidToken("the token is text")))
+        if auth.recovery is False:
+            # Without offsets a client can't say what it has; taking the session up would repeat all.
+            return Connect(auth.token)
         return Connect(auth.token, _recovery_text(auth.pid), _recovery_text(auth.offset))
 
     def connected(self, connection: str, session: str) -> Frame:
-        """See `ISession`: CONNECT, with the public id and the pid."""
+        """See `ISession`: CONNECT, with the public id, and with the pid where the client recovers."""
         self._namespaces.accept("/")
-        return Frame(b"40" + msgspec.json.encode({"sid": connection, "pid": session}))
+        told = {"sid": connection}
+        if self.encoding is WITH_OFFSETS:
+            told["pid"] = session
+        return Frame(b"40" + msgspec.json.encode(told))
 
     def refused(self, error: RealtimeError) -> Frame:
         """See `ISession`: CONNECT_ERROR, with the refusal as its data."""

@@ -150,6 +150,14 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.socket.buffered, 0)
         self.assertEqual([str(said)[:2] for said in self.peer.said()], ["41", "42", "43"])
 
+    def test_one_large_frame_is_no_sign_of_slowness(self) -> None:
+        """What is over the limit by itself is sent; a client by long-polling reads in turns anyway."""
+        poller = self.world.poller()
+        poller.socket.write(text(1, 60_000))
+        answer = poller.poll()
+        assert answer is not None
+        self.assertEqual((len(answer.body), self.world.counters.slow), (60_002, 0))
+
     def test_past_the_limit_it_is_closed(self) -> None:
         self.fill()
         for _ in range(5):

@@ -64,7 +64,7 @@ class ConnectTests(SynchronousTestCase):
             ('{"token":"t"}', Connect("t")),
             ('{"token":"Bearer t"}', Connect("Bearer t")),
             ('{"token":null,"pid":null,"offset":null,"recovery":null}', Connect()),
-            ('{"token":"t","pid":"p","offset":"e.1:2","recovery":false}', Connect("t", "p", "e.1:2")),
+            ('{"token":"t","pid":"p","offset":"e.1:2","recovery":false}', Connect("t")),
             ('{"pid":"p","offset":"e.1:2","token":"t","user":{"x":[1]}}', Connect("t", "p", "e.1:2")),
             ('{"token":"a","token":"b"}', Connect("b")),
             # What can't be a pid or an offset is as good as none.
