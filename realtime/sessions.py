@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .auth import Authenticator
-from .broker.interface import IBroker, IStateStore, Preferences, Presence
+from .broker.interface import IBroker, IStateStore, Preferences
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
@@ -372,11 +372,8 @@ class Sessions:
         self, connection: Connection, known: float, missed: Iterable[Publication]
     ) -> None:
         """Presence is not logged: tell what has changed since `known` (seconds since the epoch)."""
-        told: dict[str, Presence] = {}
-        for room in tuple(connection.joined):
-            for presence in await self._store.members(room):
-                if presence.changed >= known:
-                    told[presence.user] = presence
+        changed = await self._store.changed(frozenset(connection.joined), known)
+        told = {presence.user: presence for presence in changed}
         for publication in missed:
             if publication.event == "room:user_left":
                 user = msgspec.json.decode(publication.data)["userId"]

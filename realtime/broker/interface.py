@@ -189,6 +189,9 @@ class IStateStore(Interface):
     def members(room: str) -> Deferred[list[Presence]]:
         """Who is in a room, those who joined first first."""
 
+    def changed(rooms: frozenset[str], since: float) -> Deferred[list[Presence]]:
+        """Who is in any of the rooms and has `Presence.changed` at or after `since`; each once."""
+
     def rooms() -> Deferred[Mapping[str, int]]:
         """Joined rooms, and how many users each has."""
 

@@ -237,6 +237,16 @@ class MemoryStateStore:
     def members(self, room: str) -> Deferred[list[Presence]]:
         return succeed([self._presence(user) for user in self._rooms.get(room, ())])
 
+    def changed(self, rooms: frozenset[str], since: float) -> Deferred[list[Presence]]:
+        users = self._users
+        found = {
+            user: None
+            for room in rooms
+            for user in self._rooms.get(room, ())
+            if users[user].changed >= since
+        }
+        return succeed([self._presence(user) for user in found])
+
     def rooms(self) -> Deferred[Mapping[str, int]]:
         return succeed({room: len(users) for room, users in self._rooms.items()})
 

@@ -394,6 +394,24 @@ class StoreContract:
         self.assertEqual(left.event, "room:user_left")
         self.assertEqual(self.members("lobby"), ["bob"])
 
+    def test_changed(self) -> None:
+        """Of the members of some rooms, those whose status others saw change since then; each once."""
+        self.arrive("alice", "1", "lobby", "event:7")
+        self.clock.advance(10)
+        self.arrive("bob", "2", "lobby", "event:7")
+        self.arrive("carol", "3", "event:8")
+
+        def changed(since: float, *rooms: str) -> list[str]:
+            found = self.ok(self.store.changed(frozenset(rooms), since))
+            return sorted(presence.user for presence in found)
+
+        self.assertEqual(changed(0.0, "lobby", "event:7", "none"), ["alice", "bob"])
+        self.assertEqual(changed(10.0, "lobby", "event:7"), ["bob"])
+        self.clock.advance(10)
+        self.ok(self.store.choose("alice", "busy", None))
+        self.ok(self.store.choose("bob", "online", None))
+        self.assertEqual(changed(20.0, "lobby", "event:8"), ["alice"])
+
     def test_idle(self) -> None:
         """A user is away when all connections are idle, and back with the first that is not."""
         first = self.arrive("alice", "1", "lobby")
