@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -16,6 +15,7 @@ from .broker.interface import IAnnouncer, IStateStore, Presence
 from .connections import Connection, Connections
 from .ids import unique_id
 from .messages import Audience, Publication
+from .periodic import Periodic
 
 _log = Logger()
 
@@ -106,21 +106,15 @@ class PresenceService:
         self._store = store
         self._timeout = timeout
         self._sweep = sweep
-        self._periods = (interval, cleanup)
-        self._loops = (LoopingCall(self._look_for_idle), LoopingCall(self._clean_up))
-        for loop in self._loops:
-            loop.clock = clock
+        self._periodic = Periodic(clock, (interval, self._look_for_idle), (cleanup, self._clean_up))
 
     def start(self) -> None:
         """Begin the sweeps."""
-        for loop, period in zip(self._loops, self._periods, strict=True):
-            loop.start(period, now=False)
+        self._periodic.start()
 
     def stop(self) -> None:
         """End the sweeps."""
-        for loop in self._loops:
-            if loop.running:
-                loop.stop()
+        self._periodic.stop()
 
     def active(self, connection: Connection) -> None:
         """The client has done something."""
@@ -141,7 +135,7 @@ class PresenceService:
 
     def _clean_up(self) -> Deferred[None]:
         self._sweep()
-        return self._store.sweep().addErrback(_failed)
+        return self._store.sweep()
 
 
 def _failed(failure: Any) -> None:

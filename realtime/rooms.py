@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from .connections import Connection
 from .deadlines import Deadlines
-from .errors import InvalidRoom, RoomForbidden, TooManyRooms
-from .messages import EVERYONE, Identity
+from .errors import InvalidRoom, RealtimeError, RoomForbidden, TooManyRooms
+from .messages import EVERYONE, Identity, Publication, user_room
 from .names import valid_room
 
 #: Rooms that are joined for their members and closed to everybody else.
@@ -60,6 +60,34 @@ def granted(identity: Identity, room: str) -> bool:
     return any(
         room.startswith(grant[:-1]) if grant.endswith("*") else room == grant for grant in identity.grants
     )
+
+
+def granted_rooms(identity: Identity) -> list[str]:
+    """The rooms that a token joins; its patterns only open rooms."""
+    return [room for room in identity.grants if valid_room(room) and not room.startswith(RESERVED)]
+
+
+def may_be_in(identity: Identity, room: str) -> bool:
+    """Whether an identity may stay in a room, or come back to it; also one that was joined for it."""
+    if room.startswith("user:"):
+        return room == user_room(identity.user)
+    if room.startswith("role:"):
+        return room.removeprefix("role:") in identity.roles
+    try:
+        check_entry(identity, room)
+    except RealtimeError:
+        return False
+    return True
+
+
+def mutes(connection: Connection, publication: Publication) -> bool:
+    """Whether a connection that is in no `Rooms` yet has muted a publication."""
+    if publication.event in connection.muted_events:
+        return True
+    if not connection.muted_rooms:
+        return False
+    reached = publication.audience.targets & connection.rooms
+    return bool(reached) and reached <= connection.muted_rooms
 
 
 class Room:

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .auth import Authenticator
@@ -37,9 +36,9 @@ from .messages import (
     user_room,
 )
 from .metrics import Metrics
-from .names import valid_room
+from .periodic import Periodic
 from .presence import status_payload
-from .rooms import RESERVED, Rooms, check_entry, check_number
+from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
 
 _log = Logger()
 
@@ -100,21 +99,17 @@ class Sessions:
         self._metrics = metrics
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
-        self._loops = (LoopingCall(self._check_tokens), LoopingCall(self._tell_positions))
-        self._periods = (1.0, rules.recovery_window / 4)
-        for loop in self._loops:
-            loop.clock = clock
+        self._periodic = Periodic(
+            clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)
+        )
 
     def start(self) -> None:
         """Begin the periodic checks."""
-        for loop, period in zip(self._loops, self._periods, strict=True):
-            loop.start(period, now=False)
+        self._periodic.start()
 
     def stop(self) -> None:
         """End the periodic checks."""
-        for loop in self._loops:
-            if loop.running:
-                loop.stop()
+        self._periodic.stop()
 
     # -- beginning
 
@@ -210,7 +205,7 @@ class Sessions:
             if room not in connection.rooms:
                 await self._store.join(owner, session, room, False, 0)
                 connection.rooms.add(room)
-        for room in _granted_rooms(identity):
+        for room in granted_rooms(identity):
             if room in connection.joined:
                 continue
             try:
@@ -359,7 +354,7 @@ class Sessions:
             self._suspend(connection)
             raise
         self._answer(connection)
-        heard = [entry for entry in missed if not _mutes(connection, entry)]
+        heard = [entry for entry in missed if not mutes(connection, entry)]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
@@ -403,7 +398,7 @@ class Sessions:
         connection.identity = identity
         connection.warned = False
         for room in list(connection.rooms):
-            if not _may_be_in(identity, room):
+            if not may_be_in(identity, room):
                 await self.leave(connection, room)
         before, joined = set(connection.rooms), set(connection.joined)
         refused = await self._join_defaults(connection)
@@ -522,34 +517,8 @@ def _no_answer(connection: Connection) -> None:
     """The client has its CONNECT already."""
 
 
-def _granted_rooms(identity: Identity) -> list[str]:
-    """The rooms that a token joins; its patterns only open rooms."""
-    return [room for room in identity.grants if valid_room(room) and not room.startswith(RESERVED)]
-
-
-def _may_be_in(identity: Identity, room: str) -> bool:
-    if room.startswith("user:"):
-        return room == user_room(identity.user)
-    if room.startswith("role:"):
-        return room.removeprefix("role:") in identity.roles
-    try:
-        check_entry(identity, room)
-    except RealtimeError:
-        return False
-    return True
-
-
 def _may_keep(identity: Identity, record: SessionRecord) -> bool:
-    return all(_may_be_in(identity, room) for room in record.rooms)
-
-
-def _mutes(connection: Connection, publication: Publication) -> bool:
-    if publication.event in connection.muted_events:
-        return True
-    if not connection.muted_rooms:
-        return False
-    reached = publication.audience.targets & connection.rooms
-    return bool(reached) and reached <= connection.muted_rooms
+    return all(may_be_in(identity, room) for room in record.rooms)
 
 
 def _close_for(error: RealtimeError) -> Close:

@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 LEVEL_0 = "errors messages events settings kinds state names ids payload"
-LEVEL_1 = "wire broker routing metrics native deadlines logs banner"
+LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
 )
@@ -38,7 +38,7 @@ LEVEL_3 = "router fanout sessions"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
-SEAMS = f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines logs"
+SEAMS = f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines periodic logs"
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = "twisted.internet.defer twisted.internet.task twisted.internet.interfaces twisted.logger"
 
@@ -49,11 +49,12 @@ TABLE = (
     Row("routing banner", LEVEL_0, "msgspec"),
     Row("metrics", LEVEL_0, "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),
+    Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,
-        f"{LEVEL_0} metrics deadlines wire.session broker.interface connections",
+        f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface connections",
         f"msgspec zope.interface {WAITING}",
     ),
     Row("auth tokens", LEVEL_0, "jwt treq"),
