@@ -1,4 +1,7 @@
-"""Values that travel between the wire, the domain and the broker. All are immutable."""
+"""Values that travel between the wire, the domain and the broker.
+
+All are immutable, and none can be part of a cycle: the garbage collector need not look at them.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ def role_room(role: str) -> str:
     return f"role:{role}"
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """A place in one channel's log: offsets count 1, 2, 3… with no gap while the epoch stays."""
 
     offset: int
     epoch: str
 
 
-class Sequence(msgspec.Struct, frozen=True):
+class Sequence(msgspec.Struct, frozen=True, gc=False):
     """A place in the broker's one count over all channels. Its text is ``epoch.generation:number``."""
 
     epoch: str
@@ -51,7 +54,7 @@ class Sequence(msgspec.Struct, frozen=True):
         return cls(epoch, int(generation), int(number))
 
 
-class Audience(msgspec.Struct, frozen=True):
+class Audience(msgspec.Struct, frozen=True, gc=False):
     """Who gets a publication: everyone, or the union of users and rooms; minus the exceptions."""
 
     everyone: bool = False
@@ -63,6 +66,8 @@ class Audience(msgspec.Struct, frozen=True):
     @property
     def targets(self) -> frozenset[str]:
         """The rooms that stand for this audience, those of its users among them."""
+        if not self.users:
+            return self.rooms
         return self.rooms | {user_room(user) for user in self.users}
 
     @property
@@ -73,7 +78,7 @@ class Audience(msgspec.Struct, frozen=True):
         return EVERYONE
 
 
-class Publication(msgspec.Struct, frozen=True):
+class Publication(msgspec.Struct, frozen=True, gc=False):
     """One event on its way to many connections, built once.
 
     :ivar event: the name that clients see, such as ``booking:confirmed``.
@@ -120,7 +125,7 @@ class Publication(msgspec.Struct, frozen=True):
         return spliced(self.data, fields)
 
 
-class Published(msgspec.Struct, frozen=True):
+class Published(msgspec.Struct, frozen=True, gc=False):
     """What the broker says of a publication it took.
 
     :ivar repeated: it was taken before under the same idempotency key; these are that one's values.
@@ -133,7 +138,7 @@ class Published(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-class Handshake(msgspec.Struct, frozen=True):
+class Handshake(msgspec.Struct, frozen=True, gc=False):
     """What is known of a client from the request that opened its transport.
 
     :ivar address: the peer's address, as text.
@@ -145,7 +150,7 @@ class Handshake(msgspec.Struct, frozen=True):
     token: str | None = None
 
 
-class Connect(msgspec.Struct, frozen=True):
+class Connect(msgspec.Struct, frozen=True, gc=False):
     """Command: the client opens its session, perhaps taking up an earlier one.
 
     :ivar session: the secret id of an earlier session (Socket.IO's pid).
@@ -157,7 +162,7 @@ class Connect(msgspec.Struct, frozen=True):
     offset: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Command: the client sends an event.
 
     :ivar data: its payload, one raw JSON value; ``{}`` where the client sent none.
@@ -173,14 +178,14 @@ class Event(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
-class Disconnect(msgspec.Struct, frozen=True):
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
     """Command: the client ends its session for good."""
 
 
 Command = Connect | Event | Disconnect
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who a connection is.
 
     :ivar user: the subject.
@@ -194,7 +199,7 @@ class Identity(msgspec.Struct, frozen=True):
     expires: float
 
 
-class Owner(msgspec.Struct, frozen=True):
+class Owner(msgspec.Struct, frozen=True, gc=False):
     """Which incarnation of which connection holds an entry.
 
     Every change to a session's state compares it, so that a late close, a timer or a sweep can't
@@ -206,7 +211,7 @@ class Owner(msgspec.Struct, frozen=True):
     generation: int
 
 
-class Membership(msgspec.Struct, frozen=True):
+class Membership(msgspec.Struct, frozen=True, gc=False):
     """A session's place in one room: the sequence at which it joined, and the log it joined.
 
     :ivar joined: whether the client or its token asked for the room (not ``user:``, ``role:``).
@@ -217,7 +222,7 @@ class Membership(msgspec.Struct, frozen=True):
     joined: bool
 
 
-class SessionRecord(msgspec.Struct, frozen=True):
+class SessionRecord(msgspec.Struct, frozen=True, gc=False):
     """What a node needs to take up a session again.
 
     :ivar session: its secret id.

@@ -6,12 +6,18 @@ client and no service can make new time series (RELIABILITY.md section 2, row 24
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from itertools import accumulate
+from typing import Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from .errors import Close, RealtimeError
 from .events import CLIENT_EVENTS, SERVER_EVENTS
@@ -48,37 +54,81 @@ def error_codes() -> Iterator[str]:
         pending += error.__subclasses__()
 
 
-class _Counts:
-    """A counter with one label: its children, looked up in a plain dict."""
+class _Counts(Collector):
+    """A counter with one label, whose values are known beforehand.
 
-    __slots__ = ("_children", "_other")
+    Plain numbers, since all is counted in the reactor's thread: Prometheus' own counters take a lock
+    for each addition, which several per message are felt.
+    """
 
-    def __init__(self, counter: Counter, values: Iterable[str]) -> None:
-        self._children = {value: counter.labels(value) for value in sorted(set(values))}
-        self._other = counter.labels(OTHER)
+    __slots__ = ("_counts", "_family")
+
+    def __init__(self, name: str, text: str, label: str, values: Iterable[str]) -> None:
+        self._family = (name, text, (label,))
+        self._counts: dict[str, float] = dict.fromkeys((*sorted(set(values)), OTHER), 0)
 
     def add(self, value: str, amount: float = 1) -> None:
-        self._children.get(value, self._other).inc(amount)
+        counts = self._counts
+        counts[value if value in counts else OTHER] += amount
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        name, text, labels = self._family
+        family = CounterMetricFamily(name, text, labels=labels)
+        for value, count in self._counts.items():
+            family.add_metric((value,), count)
+        yield family
 
 
-class _Times:
-    """A histogram of seconds with one label: its children, made when first needed."""
+class _Count(Collector):
+    """A counter without a label, a plain number too."""
 
-    __slots__ = ("_children", "_histogram", "_values")
+    __slots__ = ("_count", "_family")
 
-    def __init__(self, histogram: Histogram, values: Iterable[str]) -> None:
-        self._histogram = histogram
+    def __init__(self, name: str, text: str) -> None:
+        self._family = (name, text)
+        self._count = 0.0
+
+    def add(self, amount: float = 1) -> None:
+        self._count += amount
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        yield CounterMetricFamily(*self._family, value=self._count)
+
+
+class _Times(Collector):
+    """A histogram of seconds with one label; a value appears once it has been observed."""
+
+    __slots__ = ("_family", "_seen", "_values")
+
+    def __init__(self, name: str, text: str, label: str, values: Iterable[str]) -> None:
+        self._family = (name, text, (label,))
         self._values = frozenset(values)
-        self._children: dict[str, Histogram] = {}
+        # value -> observations per bucket, the last for what is above all of them; their sum behind
+        self._seen: dict[str, list[float]] = {}
 
     def add(self, value: str, seconds: float) -> None:
-        child = self._children.get(value)
-        if child is None:
-            known = value if value in self._values else OTHER
-            child = self._histogram.labels(known)
-            if known == value:
-                self._children[value] = child
-        child.observe(max(0.0, seconds))
+        seen = self._seen.get(value)
+        if seen is None:
+            value = value if value in self._values else OTHER
+            seen = self._seen.setdefault(value, [0.0] * (len(BUCKETS) + 2))
+        seconds = max(0.0, seconds)
+        seen[bisect_left(BUCKETS, seconds)] += 1
+        seen[-1] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        name, text, labels = self._family
+        family = HistogramMetricFamily(name, text, labels=labels)
+        bounds = [*map(floatToGoString, BUCKETS), "+Inf"]
+        for value, seen in self._seen.items():
+            totals = accumulate(seen[:-1])
+            family.add_metric((value,), list(zip(bounds, totals, strict=True)), seen[-1])
+        yield family
+
+
+_Collector = TypeVar("_Collector", _Counts, _Count, _Times)
 
 
 class Metrics:
@@ -98,15 +148,18 @@ class Metrics:
         self._name_message_counters()
         self._name_publication_counters()
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"realtime_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str) -> _Count:
+        return self._registered(_Count(f"realtime_{name}", text))
 
     def _counts(self, name: str, text: str, label: str, values: Iterable[str]) -> _Counts:
-        return _Counts(self._counter(name, text, label), values)
+        return self._registered(_Counts(f"realtime_{name}", text, label, values))
 
     def _times(self, name: str, text: str, events: Iterable[str]) -> _Times:
-        histogram = Histogram(f"realtime_{name}", text, ("event",), registry=self.registry, buckets=BUCKETS)
-        return _Times(histogram, events)
+        return self._registered(_Times(f"realtime_{name}", text, "event", events))
+
+    def _registered(self, collector: _Collector) -> _Collector:
+        self.registry.register(collector)
+        return collector
 
     def _name_gauges(self) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -150,8 +203,11 @@ class Metrics:
         )
 
     def _name_publication_counters(self) -> None:
-        self._publications = self._counter(
-            "publications", "What services published, by what became of it.", "kind", "outcome"
+        self._publications = Counter(
+            "realtime_publications",
+            "What services published, by what became of it.",
+            ("kind", "outcome"),
+            registry=self.registry,
         )
         self._outcomes = self._codes | {"accepted", "repeated"}
         self._repeated = self._counter(
@@ -195,7 +251,7 @@ class Metrics:
     def received(self, event: str, size: int) -> None:
         """A client sent an event; `size` is the bytes of its payload."""
         self._received.add(event)
-        self._received_bytes.inc(size)
+        self._received_bytes.add(size)
 
     def processed(self, event: str, seconds: float) -> None:
         """A client's event was handled."""
@@ -208,7 +264,7 @@ class Metrics:
     def sent(self, event: str, size: int) -> None:
         """An event went to one client alone."""
         self._sent.add(event)
-        self._sent_bytes.inc(size)
+        self._sent_bytes.add(size)
 
     def delivered(self, event: str, receivers: int, seconds: float, size: int = 0) -> None:
         """A fan-out was written: once per fan-out.
@@ -217,7 +273,7 @@ class Metrics:
         :param size: the bytes written, to all receivers together.
         """
         self._sent.add(event, receivers)
-        self._sent_bytes.inc(size)
+        self._sent_bytes.add(size)
         self._delivery.add(event, seconds)
 
     def published(self, kind: str, outcome: str) -> None:
@@ -234,7 +290,7 @@ class Metrics:
 
     def repeated(self) -> None:
         """A publication was known by its idempotency key, and not delivered again."""
-        self._repeated.inc()
+        self._repeated.add()
 
     def recovered(self, result: str) -> None:
         """A client asked to take up a session; `result` is one of `RECOVERIES`."""
@@ -242,8 +298,8 @@ class Metrics:
 
     def slow_consumer(self) -> None:
         """A connection is closed because it does not read what it is sent."""
-        self._slow_consumers.inc()
+        self._slow_consumers.add()
 
     def presence_swept(self) -> None:
         """The presence sweep ran."""
-        self._sweeps.inc()
+        self._sweeps.add()

@@ -6,6 +6,7 @@ The one module that touches the global reactor.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -146,6 +147,7 @@ def makeService(
     twistd: Mapping[str, Any] = options.parent or {}
 
     def ready(ports: Mapping[str, int]) -> None:
+        _collect_rarely()
         if twistd.get("nodaemon") and not settings.production:
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
@@ -153,6 +155,17 @@ def makeService(
     service = Realtime(twistd)
     node(settings, clock=reactor, wall=time.time, on_ready=ready).setServiceParent(service)
     return service
+
+
+def _collect_rarely() -> None:
+    """Let the garbage collector look seldom, and never at what the start has left.
+
+    Connections live long and are freed without it: its many looks at them cost a tenth of the
+    processor under load, and find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _greet(settings: Settings, port: int) -> None:

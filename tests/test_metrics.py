@@ -58,12 +58,24 @@ class MetricsTests(SynchronousTestCase):
                 r"^``(realtime_\w+)`` +(gauge|counter|histogram) ((?:(?!  \w).)*)", text, re.MULTILINE
             )
         }
-        registered = {
-            metric._name: (metric._type, set(metric._labelnames))
-            for metric in self.metrics.registry._collector_to_names
-            if isinstance(metric, MetricWrapperBase)
-        }
+        registered = {}
+        for collector in self.metrics.registry._collector_to_names:
+            if isinstance(collector, MetricWrapperBase):
+                registered[collector._name] = (collector._type, set(collector._labelnames))
+            elif type(collector).__module__ == "realtime.metrics":
+                (family,) = collector.collect()
+                registered[family.name] = (family.type, set(family._labelnames))
         self.assertEqual(documented, registered)
+
+    def test_histogram(self) -> None:
+        """Buckets are cumulative, an observation counts at its bound, and what is above all in +Inf."""
+        for seconds in (0.0001, 0.0005, 0.0006, 99.0, -1.0):
+            self.metrics.processed("room:join", seconds)
+        name = "realtime_event_processing_seconds"
+        for bound, count in (("0.0005", 3), ("0.001", 4), ("10.0", 4), ("+Inf", 5)):
+            self.assertEqual(self.value(f"{name}_bucket", event="room:join", le=bound), count)
+        self.assertEqual(self.value(f"{name}_count", event="room:join"), 5)
+        self.assertAlmostEqual(self.value(f"{name}_sum", event="room:join"), 99.0012)
 
     def test_faults_of_engineio(self) -> None:
         self.assertEqual(set(FAULTS), {fault.name.lower() for fault in Fault})

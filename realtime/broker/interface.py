@@ -15,14 +15,14 @@ from zope.interface import Interface
 from ..messages import Membership, Owner, Position, Publication, Published, Sequence, SessionRecord
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """Some of a room's history, oldest first, and the place of the log's end."""
 
     publications: list[Publication]
     position: Position
 
 
-class Joined(msgspec.Struct, frozen=True):
+class Joined(msgspec.Struct, frozen=True, gc=False):
     """The defined point at which a connection entered a room.
 
     :ivar first: whether it is its user's first connection in the room.
@@ -33,7 +33,7 @@ class Joined(msgspec.Struct, frozen=True):
     first: bool
 
 
-class Meta(msgspec.Struct, frozen=True):
+class Meta(msgspec.Struct, frozen=True, gc=False):
     """The presence of one connection. `since` is milliseconds since the epoch."""
 
     connection: str
@@ -41,7 +41,7 @@ class Meta(msgspec.Struct, frozen=True):
     idle: bool = False
 
 
-class Presence(msgspec.Struct, frozen=True):
+class Presence(msgspec.Struct, frozen=True, gc=False):
     """The presence of one user over all connections.
 
     :ivar status: what the user chose: ``online``, ``away``, ``busy`` or ``invisible``.
@@ -64,7 +64,7 @@ class Presence(msgspec.Struct, frozen=True):
         return self.status
 
 
-class Preferences(msgspec.Struct, frozen=True):
+class Preferences(msgspec.Struct, frozen=True, gc=False):
     """What a user does not want to receive."""
 
     muted_events: frozenset[str] = frozenset()

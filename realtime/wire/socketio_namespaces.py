@@ -29,7 +29,7 @@ from .socketio_packets import (
 MAX_NAMESPACES: Final = 8
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """The client asks to connect to a namespace; answer with `accept` or `remove`.
 
     :ivar auth: a raw JSON object; ``{}`` where the client sent none.
@@ -39,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True):
     auth: bytes
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """The client asked for a namespace that does not exist.
 
     :ivar answer: the refusal to send.
@@ -49,7 +49,7 @@ class Unknown(msgspec.Struct, frozen=True):
     answer: Frame
 
 
-class Emitted(msgspec.Struct, frozen=True):
+class Emitted(msgspec.Struct, frozen=True, gc=False):
     """The client sent an event.
 
     :ivar arguments: raw JSON values, with placeholders where binary belongs.
@@ -64,7 +64,7 @@ class Emitted(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
-class Acknowledged(msgspec.Struct, frozen=True):
+class Acknowledged(msgspec.Struct, frozen=True, gc=False):
     """The client acknowledged an event."""
 
     namespace: str
@@ -73,7 +73,7 @@ class Acknowledged(msgspec.Struct, frozen=True):
     attachments: tuple[bytes, ...]
 
 
-class Left(msgspec.Struct, frozen=True):
+class Left(msgspec.Struct, frozen=True, gc=False):
     """The client disconnected from a namespace, which it may connect to again."""
 
     namespace: str

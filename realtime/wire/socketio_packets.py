@@ -47,7 +47,7 @@ _NAME: Final = msgspec.json.Decoder(str)
 _BINARY_TYPES: Final = {BINARY_EVENT: EVENT, BINARY_ACK: ACK}
 
 
-class Packet(msgspec.Struct, frozen=True):
+class Packet(msgspec.Struct, frozen=True, gc=False):
     """One packet; binary ones have the type of their plain kin, and attachments.
 
     :ivar payload: the JSON as it came; empty if there was none. Placeholders are still in it.
