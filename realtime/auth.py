@@ -47,6 +47,10 @@ _OWN: Final = frozenset(("exp", "iat", "nbf", "jti", _FAMILY, _TURN))
 _VOID: Final = 2**63
 
 
+#: One object for all who have none: each empty frozenset takes 200 bytes.
+_NO_ROLES: Final[frozenset[str]] = frozenset()
+
+
 class Refreshed(msgspec.Struct, frozen=True):
     """A new identity with the tokens that were made for it."""
 
@@ -173,7 +177,7 @@ class Authenticator:
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         return Identity(
             user=_subject(claims),
-            roles=frozenset(_names(claims, "roles")),
+            roles=frozenset(roles) if (roles := _names(claims, "roles")) else _NO_ROLES,
             grants=tuple(_names(claims, "rooms")),
             expires=float(claims["exp"]),
         )

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from .broker.interface import IDelivery
-from .connections import Connection
+from .connections import Connection, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
 from .messages import Publication
@@ -55,7 +55,7 @@ class Fanout:
             except Exception:
                 # One broken transport must not cost the receivers after it.
                 _log.failure("a transport failed; its connection is closed")
-                outlet.close(Close.INTERNAL)
+                _give_up(outlet)
         late = self._wall() - publication.time / 1000
         self._metrics.delivered(publication.event, written, late, written * len(publication.data))
 
@@ -85,6 +85,13 @@ class Fanout:
                 and connection.id not in audience.except_connections
             )
         )
+
+
+def _give_up(outlet: IOutlet) -> None:
+    try:
+        outlet.close(Close.INTERNAL)
+    except Exception:
+        _log.failure("a transport that failed could not be closed")
 
 
 def _listening(room: Room, event: str) -> tuple[Connection, ...]:

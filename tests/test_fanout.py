@@ -107,6 +107,10 @@ class FanoutTests(SynchronousTestCase):
         self.assertEqual(self.got(b), [1])
         self.assertIs(a.outlet.close_reason, Close.INTERNAL)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        a.outlet.close = broken
+        self.deliver(rooms=frozenset("r"))
+        self.assertEqual(self.got(b), [1, 1])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
 
     def test_receivers_that_leave_meanwhile(self) -> None:
         """A write that ends a connection does not disturb the delivery."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -99,7 +99,30 @@ _HANDSHAKE: Final = (
     *("http_request_data", "http_status_line", "http_headers", "http_request_uri", "http_request_path"),
     *("http_request_params", "http_request_host", "http_response_data", "websocket_protocols"),
     *("websocket_origin", "websocket_extensions", "websocket_extensions_in_use", "_wskey", "send_queue"),
+    *("trafficStats", "_shaking"),
 )
+
+
+#: What Autobahn keeps on every instance and hardly any changes: values of the class here, so that an
+#: open connection holds a dozen attributes of its own, not fifty.
+_SETTLED: Final[dict[str, Any]] = {
+    **dict.fromkeys(("_subprotocol", "_perMessageCompress", "trackedTimings", "wasNotCleanReason")),
+    **dict.fromkeys(("localCloseCode", "localCloseReason", "remoteCloseCode", "remoteCloseReason")),
+    **dict.fromkeys(("openHandshakeTimeoutCall", "closeHandshakeTimeoutCall", "autoPingTimeoutCall")),
+    **dict.fromkeys(("autoPingPending", "autoPingPendingCall", "autoPingPendingSent")),
+    **dict.fromkeys(("websocket_protocol_in_use", "current_frame")),
+    **dict.fromkeys(("triggered", "closedByMe", "failedByMe", "droppedByMe", "wasClean"), False),
+    **dict.fromkeys(("wasMaxFramePayloadSizeExceeded", "wasMaxMessagePayloadSizeExceeded"), False),
+    **dict.fromkeys(("wasServerConnectionDropTimeout", "wasOpenHandshakeTimeout"), False),
+    **dict.fromkeys(("wasCloseHandshakeTimeout", "wasServingFlashSocketPolicyFile"), False),
+    "inside_message": False,
+    "send_state": WebSocketProtocol.SEND_STATE_GROUND,
+    "autoPingPendingSeq": 0,
+    "websocket_version": 13,
+    "send_queue": (),
+    "data": b"",
+    "peer": "",
+}
 
 
 @implementer(IPushProducer, IFlushed)
@@ -126,7 +149,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _opened = False
     _held = False
     _deaf = False
-    _shaking = False
+    _shaking = False  # the first request has come; looked at until the socket is open
     _turn: bytes | list[bytes] | None = None
     _turn_size = 0
     _word: str | None = None
@@ -161,8 +184,9 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def flush(self) -> None:
         """Write what `send` has collected."""
-        turn, self._turn, self._turn_size = self._turn, None, 0
+        turn = self._turn
         if turn is not None:
+            self._turn, self._turn_size = None, 0
             write(self.transport, b"".join(turn) if isinstance(turn, list) else turn)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
@@ -259,9 +283,13 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         super().failHandshake("Bad Request", 400)
 
     def _onOpen(self) -> None:
+        own = self.__dict__
         for name in _HANDSHAKE:
-            self.__dict__.pop(name, None)
-        self.send_queue = ()
+            own.pop(name, None)
+        # A copy: a dict does not shrink.
+        self.__dict__ = {
+            name: value for name, value in own.items() if value is not _SETTLED.get(name, _HANDSHAKE)
+        }
         self._opened = True
         self._guarded(self.handler.opened, self)
 
@@ -439,7 +467,8 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         # options of the class: Autobahn would copy each to every instance, and print them all
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
-        self._made = type("WebSocket", (WebSocket,), {**options, "CONFIG_ATTRS": (), "factory": self})
+        options |= {"CONFIG_ATTRS": (), "factory": self, "trafficStats": TrafficStats(), **_SETTLED}
+        self._made = type("WebSocket", (WebSocket,), options)
 
     def make(self, handler: Any, subprotocol: str | None = None) -> WebSocket:
         """A protocol, not yet connected, whose events go to this handler."""

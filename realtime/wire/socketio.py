@@ -58,6 +58,7 @@ class SocketIOSession:
 
     def __init__(self, max_bytes: int) -> None:
         self.encoding = WITH_OFFSETS
+        self._wanted = WITH_OFFSETS
         self._namespaces = Namespaces(_ROOT, max_bytes)
 
     @property
@@ -84,7 +85,9 @@ class SocketIOSession:
             auth = _AUTH.decode(raw)
         except msgspec.MsgspecError:
             raise ProtocolError("the payload of CONNECT is not valid") from None
-        self.encoding = WITHOUT_OFFSETS if auth.recovery is False else WITH_OFFSETS
+        # From `connected` on: until then what is sent may still be an earlier connection's, which
+        # shares its frames with others of its encoding.
+        self._wanted = WITHOUT_OFFSETS if auth.recovery is False else WITH_OFFSETS
         if auth.token is not None and not isinstance(auth.token, str):
             return Send(self.refused(InvalidToken("the token is text")))
         if auth.recovery is False:
@@ -95,6 +98,7 @@ class SocketIOSession:
     def connected(self, connection: str, session: str) -> Frame:
         """See `ISession`: CONNECT, with the public id, and with the pid where the client recovers."""
         self._namespaces.accept("/")
+        self.encoding = self._wanted
         told = {"sid": connection}
         if self.encoding is WITH_OFFSETS:
             told["pid"] = session

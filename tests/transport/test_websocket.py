@@ -123,6 +123,13 @@ class Exchange(SynchronousTestCase):
 class LifeTests(Exchange):
     """A WebSocket from its handshake to its end."""
 
+    def test_little_of_its_own(self) -> None:
+        """An open connection holds few attributes: what never changes is the class's."""
+        self.open()
+        self.websocket.send(frame(TEXT, b"x"))
+        self.clock.advance(0)
+        self.assertLess(len(vars(self.websocket)), 15)
+
     def test_handler(self) -> None:
         verifyObject(IWebSocketHandler, self.handler)
 
