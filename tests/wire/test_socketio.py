@@ -234,7 +234,10 @@ class EventTests(SynchronousTestCase):
     def test_connect_again_after_disconnect(self) -> None:
         made = session('{"recovery":false}')
         made.receive("1")
+        before = made.encoding
         self.assertEqual(made.receive("0"), [Connect()])
+        # What is sent until the answer is shared with others of the encoding that it had.
+        self.assertEqual(made.encoding, before)
         made.connected("s", "p")
         self.assertEqual(made.encoding, session().encoding)
 
