@@ -339,6 +339,9 @@ def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) 
         )
     elif "REDIS_PASSWORD" in given:
         yield _fault("REDIS_PASSWORD", given, "it is of no use without REDIS_URL; accepted is no value")
+    if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):
+        # Every access token would be a refresh token, and the other way round.
+        yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")
     ports = [("PORT", "BIND_ADDRESS")]
     ports += [(name, "API_BIND_ADDRESS") for name in ("API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")]
     for index, (name, address) in enumerate(ports):

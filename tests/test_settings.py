@@ -257,7 +257,7 @@ class StateFileTests(SettingsCase):
 
     def test_not_needed(self) -> None:
         """With all secrets set no file is made, and a broken one does not matter."""
-        given = {"JWT_SECRET": SECRET, "JWT_REFRESH_SECRET": SECRET, "API_KEY": "k"}
+        given = {"JWT_SECRET": SECRET, "JWT_REFRESH_SECRET": SECRET[::-1], "API_KEY": "k"}
         self.load(**given)
         self.assertFalse(os.path.exists(self.state))
         Path(self.state).write_text("broken")
@@ -385,6 +385,16 @@ class FaultTests(SettingsCase):
         self.assertIn("PORT is the same", self.fault(API_PORT="3003", BIND_ADDRESS="0.0.0.0"))
         self.load(API_PORT="3003", BIND_ADDRESS="127.0.0.2")
         self.load(API_PORT="0", METRICS_PORT="0")
+
+    def test_same_secret(self) -> None:
+        """One secret for both kinds of token would make each kind good for the other."""
+        secret = "a secret of at least thirty-two bytes"
+        self.assertEqual(
+            self.fault(JWT_SECRET=secret, JWT_REFRESH_SECRET=secret),
+            f"JWT_REFRESH_SECRET=*** ({len(secret)} bytes): JWT_SECRET is the same;"
+            " accepted is a secret of its own",
+        )
+        self.load(JWT_SECRET=secret, JWT_REFRESH_SECRET=secret + "!")
 
     def test_services(self) -> None:
         """The first part of another kind of channel is no service's name."""

@@ -30,7 +30,7 @@ def service(checkout: Path = ROOT) -> Server:
         **UNLIMITED,
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
-        "JWT_REFRESH_SECRET": SECRET,
+        "JWT_REFRESH_SECRET": SECRET[::-1],
         "API_KEY": SECRET,
         "PORT": str(port),
         "API_PORT": "0",
