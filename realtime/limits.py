@@ -7,10 +7,10 @@ from .errors import RateLimited
 
 
 class RateLimit:
-    """At most `messages` in any `window`, spent at once or evenly (GCRA, the leaky bucket as a meter).
+    """A bucket of `messages` for each: they may be spent at once, and come back evenly over `window`.
 
-    One number is the whole state of a bucket: its theoretical arrival time (TAT), the time at
-    which it would be empty again.
+    That is GCRA, the leaky bucket as a meter: one number is the whole state of a bucket, its
+    theoretical arrival time (TAT), at which it would be full of allowance again.
 
     :param window: seconds.
     """

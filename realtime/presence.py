@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from .broker.interface import IAnnouncer, IStateStore, Presence
-from .connections import Connection, Connections
+from .connections import Connection, Connections, State
 from .ids import unique_id
 from .messages import Audience, Publication
 from .periodic import Periodic
 
 _log = Logger()
+
+#: Connections that are found to be idle in one turn of the reactor.
+BATCH: Final = 16
 
 
 def status_payload(presence: Presence, time: int) -> bytes:
@@ -123,10 +127,14 @@ class PresenceService:
             connection.idle = False
             self._touch(connection)
 
-    def _look_for_idle(self) -> None:
+    async def _look_for_idle(self) -> None:
         limit = self._clock.seconds() - self._timeout
-        for connection in self._connections:
-            if connection.active <= limit and not connection.idle:
+        silent = [c for c in self._connections if c.active <= limit and not c.idle]
+        for count, connection in enumerate(silent, 1):
+            # Who came together falls silent together, and each is told to all rooms.
+            if count % BATCH == 0:
+                await deferLater(self._clock, 0)
+            if connection.state is State.LIVE and connection.active <= limit:
                 connection.idle = True
                 self._touch(connection)
 

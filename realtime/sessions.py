@@ -21,6 +21,7 @@ from .errors import (
     OtherSubject,
     RealtimeError,
     RoomFull,
+    SessionReplaced,
     TooManyConnections,
     TooManyRooms,
 )
@@ -524,6 +525,8 @@ def _may_keep(identity: Identity, record: SessionRecord) -> bool:
 def _close_for(error: RealtimeError) -> Close:
     if isinstance(error, TooManyConnections):
         return Close.CONNECTION_LIMIT
+    if isinstance(error, SessionReplaced):
+        return Close.REPLACED
     return Close.BUS_LOSS if isinstance(error, BrokerUnavailable) else Close.INTERNAL
 
 

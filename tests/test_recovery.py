@@ -659,7 +659,7 @@ class WaitingTests(_InHouse):
         client = house.client("alice")
         house.node.sessions.disconnect_user("alice")
         waiting.pop()()
-        self.assertIsNotNone(client.outlet.close_reason)
+        self.assertIs(client.outlet.close_reason, Close.REPLACED)
         self.assert_empty(house)
 
     def test_cut_while_the_token_is_renewed(self) -> None:
