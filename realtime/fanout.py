@@ -12,7 +12,7 @@ from .broker.interface import IDelivery
 from .connections import Connection, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
-from .messages import Publication
+from .messages import Audience, Publication, user_room
 from .metrics import Metrics
 from .rooms import Room, Rooms
 from .wire.session import Frame
@@ -72,19 +72,25 @@ class Fanout:
             ]
         if not found:
             return ()
-        if not audience.except_users and not audience.except_connections:
-            if len(found) == 1:
-                return _listening(found[0], publication.event)
-            return tuple(dict.fromkeys(c for room in found for c in _listening(room, publication.event)))
-        return tuple(
-            dict.fromkeys(
-                connection
-                for room in found
-                for connection in _listening(room, publication.event)
-                if connection.user not in audience.except_users
-                and connection.id not in audience.except_connections
+        if len(found) == 1:
+            receivers = _listening(found[0], publication.event)
+        else:
+            receivers = tuple(
+                dict.fromkeys(c for room in found for c in _listening(room, publication.event))
             )
-        )
+        excepted = self._excepted(audience, receivers)
+        return tuple(c for c in receivers if c not in excepted) if excepted else receivers
+
+    def _excepted(self, audience: Audience, receivers: tuple[Connection, ...]) -> set[Connection]:
+        """The connections that are left out; those of a user are in that user's room."""
+        excepted: set[Connection] = set()
+        for user in audience.except_users:
+            room = self._rooms.get(user_room(user))
+            if room is not None:
+                excepted.update(room.members)
+        if audience.except_connections:
+            excepted.update(c for c in receivers if c.id in audience.except_connections)
+        return excepted
 
 
 def _give_up(outlet: IOutlet) -> None:

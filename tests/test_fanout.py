@@ -11,7 +11,7 @@ from realtime.broker.interface import IDelivery
 from realtime.connections import Connection
 from realtime.errors import Close
 from realtime.fanout import DROP_ABOVE, Fanout
-from realtime.messages import Audience, Publication
+from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rooms import Rooms
 
@@ -31,6 +31,7 @@ class FanoutTests(SynchronousTestCase):
         made.id = f"c-{user}"
         made.encoding = encoding
         self.rooms.admit(made)
+        self.rooms.enter(made, user_room(user), False)
         for room in rooms:
             self.rooms.enter(made, room, True)
         return made
