@@ -302,7 +302,8 @@ class Sessions:
         self, connection: Connection, identity: Identity, record: SessionRecord, offset: str | None
     ) -> bool:
         """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
-        missed = await self._missed(record, identity, offset)
+        allowed = _may_keep(identity, record)
+        missed = await self._missed(record, offset) if allowed else None
         owner = None
         if missed is not None:
             with contextlib.suppress(RoomFull):
@@ -314,7 +315,7 @@ class Sessions:
         if missed is None or owner is None:
             # It must not count against the user's limit while the fresh one begins.
             await self._store.suspend(record.owner, record.session, record.last_seen)
-            self._metrics.recovered("gap" if missed is None else "room_refused")
+            self._metrics.recovered("gap" if allowed and missed is None else "room_refused")
             return False
         connection.id, connection.session_id = owner.connection, record.session
         connection.generation = owner.generation
@@ -334,11 +335,9 @@ class Sessions:
             self._metrics.disconnected(Close.REPLACED.reason)
             old.outlet.close(Close.REPLACED)
 
-    async def _missed(
-        self, record: SessionRecord, identity: Identity, offset: str | None
-    ) -> list[Publication] | None:
+    async def _missed(self, record: SessionRecord, offset: str | None) -> list[Publication] | None:
         since = record.opened if offset is None else Sequence.parse(offset)
-        if since is None or not _may_keep(identity, record):
+        if since is None:
             return None
         return await self._broker.recover(record, since, self._rules.recovery_bytes)
 

@@ -827,6 +827,31 @@ class SeenByOthersTests(_InHouse):
         self.assertEqual(told[1][1]["code"], "room.full")
 
 
+class ResultTests(_InHouse):
+    """What the metric of recoveries says."""
+
+    def test_results(self) -> None:
+        """Each attempt counts under what became of it."""
+        house = self.house(recovery_max_messages=2)
+        told: list[str] = []
+        self.patch(house.node.metrics, "recovered", told.append)
+        private = {"token": house.token("alice", rooms=["private:1"])}
+        client = house.client().connect(**private)
+        client.back(**private).back(token=house.token("bob"))
+        Client(house).connect(**private, pid="never given out")
+        client.news()
+        client.back(token=house.token("alice"))
+        client = house.client().connect(**private)
+        client.news()
+        for n in range(5):
+            house.publish("booking:created", {"userId": "alice", "n": n})
+        client.back(**private)
+        self.assertEqual(told, ["recovered", "other_user", "unknown", "room_refused", "recovered"])
+        client.offset = "0.0:1"
+        client.back(**private)
+        self.assertEqual(told[-1], "gap")
+
+
 class BoundsTests(_InHouse):
     """What one user can make the service keep or do."""
 

@@ -142,6 +142,8 @@ class IStateStore(Interface):
     def open(owner: Owner, session: str, limit: int) -> Deferred[None]:
         """Begin a session: count the connection as one of its user's, and open its record.
 
+        Of the user's sessions that wait to be taken up, those longest ago that are over `limit` end.
+
         :raises TooManyConnections: the user has `limit` connections already.
         """
 
@@ -173,7 +175,7 @@ class IStateStore(Interface):
         """End a session: nobody can take it up."""
 
     def forget_user(user: str) -> Deferred[None]:
-        """End all sessions of a user, those among them that wait to be taken up."""
+        """End all sessions of a user as one change, those that wait to be taken up among them."""
 
     def record(session: str) -> Deferred[SessionRecord | None]:
         """The record of a session that can be taken up."""
