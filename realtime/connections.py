@@ -19,7 +19,7 @@ class IOutlet(Interface):
 
     transport = Attribute("str. 'websocket' or 'polling': how frames leave now.")
     buffered = Attribute("int. Bytes written and not yet taken by the transport; replay not counted.")
-    owes_pong = Attribute("bool. Whether a ping was sent that the client has not answered.")
+    owes_pong = Attribute("bool. Whether the client was pinged and has not answered for a while.")
 
     def write(frame: Frame) -> None:
         """Send a frame, after all that was written before. Does nothing once closed."""

@@ -48,6 +48,11 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def age(self, key: K) -> float:
+        """Seconds since the key's entry was started; 0 if it has none."""
+        due = self._due.get(key)
+        return 0.0 if due is None else self._clock.seconds() - (due - self.seconds)
+
     def first(self) -> K | None:
         """The key whose deadline is the nearest; None if there is none."""
         return next(iter(self._due), None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from .deadlines import STOOD_STILL, Deadlines
 
 K = TypeVar("K", bound=Hashable)
+
+#: Seconds for a pong after which a peer may be gone: the slowest line answers sooner.
+PATIENCE: Final = 5.0
 
 
 class Heartbeat(Generic[K]):
@@ -33,6 +36,7 @@ class Heartbeat(Generic[K]):
         dead: Callable[[K], None],
     ) -> None:
         self._clock = clock
+        self._patience = min(PATIENCE, timeout / 2)
         self._ping = ping
         self._dead = dead
         self._resting: Deadlines[K] = Deadlines(clock, interval, self._rested)
@@ -56,9 +60,14 @@ class Heartbeat(Generic[K]):
         """Whether the peer was pinged and has not answered."""
         return key in self._waiting
 
+    def silent(self, key: K) -> bool:
+        """Whether the peer owes a pong for longer than one that lives takes for it."""
+        return key in self._waiting and self._waiting.age(key) >= self._patience
+
     def debtor(self) -> K | None:
-        """The peer that has owed its pong the longest; None if none owes one."""
-        return self._waiting.first()
+        """The peer that has been `silent` the longest; None if none is."""
+        first = self._waiting.first()
+        return first if first is not None and self.silent(first) else None
 
     def pong(self, key: K) -> None:
         """The peer answered. A pong that was not asked for changes nothing."""

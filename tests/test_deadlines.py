@@ -37,6 +37,16 @@ class DeadlinesTests(SynchronousTestCase):
             self.deadlines.start(str(number))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
+    def test_first_and_age(self) -> None:
+        self.assertIsNone(self.deadlines.first())
+        self.deadlines.start("a")
+        self.clock.advance(3)
+        self.deadlines.start("b")
+        self.assertEqual(self.deadlines.first(), "a")
+        self.assertEqual([self.deadlines.age(key) for key in ("a", "b", "unknown")], [3, 0, 0])
+        self.deadlines.start("a")
+        self.assertEqual((self.deadlines.first(), self.deadlines.age("a")), ("b", 0))
+
     def test_cancelled(self) -> None:
         self.deadlines.start("a")
         self.deadlines.start("b")

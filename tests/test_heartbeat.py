@@ -3,7 +3,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.heartbeat import Heartbeat
+from realtime.heartbeat import PATIENCE, Heartbeat
 
 
 class HeartbeatTests(SynchronousTestCase):
@@ -34,6 +34,22 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertFalse(self.heartbeat.owes_pong("a"))
         self.clock.pump([24.5, 0.5])
         self.assertEqual(self.taken(), [("ping", "a", 69.5)])
+
+    def test_silent(self) -> None:
+        """A peer is silent once it owes a pong for longer than one that lives takes for it."""
+        for name in "ab":
+            self.heartbeat.start(name)
+            self.clock.advance(1)
+        self.clock.pump([23, 1])
+        self.assertEqual((self.heartbeat.debtor(), self.heartbeat.silent("a")), (None, False))
+        self.clock.advance(PATIENCE - 1.5)
+        self.assertIsNone(self.heartbeat.debtor())
+        self.clock.advance(0.5)
+        self.assertEqual(self.heartbeat.debtor(), "a")
+        self.assertFalse(self.heartbeat.silent("b"))
+        self.heartbeat.pong("a")
+        self.clock.advance(1)
+        self.assertEqual(self.heartbeat.debtor(), "b")
 
     def test_no_pong(self) -> None:
         self.heartbeat.start("a")

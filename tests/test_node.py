@@ -10,6 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close
+from realtime.heartbeat import PATIENCE
 from realtime.node import Node
 from realtime.settings import ConfigError, Settings
 
@@ -123,8 +124,9 @@ class CapacityTests(_AtTheDoor):
         answering.read()
         house.clock.advance(house.node.settings.ws_ping_interval)
         answering.say("3")
-        status, _ = self.websocket(house, "c")
-        self.assertEqual(status, 101)
+        self.assertEqual(self.websocket(house, "c")[0], 503)
+        house.clock.advance(PATIENCE)
+        self.assertEqual(self.websocket(house, "c")[0], 101)
         opcode, payload = silent.frames()[-1]
         self.assertEqual((opcode, int.from_bytes(payload[:2], "big")), (CLOSE, Close.EVICTED.number))
         self.assertEqual(house.node.connections.users, 2)

@@ -147,8 +147,8 @@ class EngineSocket:
 
     @property
     def owes_pong(self) -> bool:
-        """Whether the client was pinged and has not answered."""
-        return self.server.heartbeat.owes_pong(self)
+        """Whether the client was pinged and has not answered for a while: it may be gone."""
+        return self.server.heartbeat.silent(self)
 
     def write(self, frame: Frame) -> None:
         """Send a frame; does nothing once closed.
@@ -247,7 +247,7 @@ class EngineSocket:
 
         :raises ProtocolError: it is none.
         """
-        if text[:1] == "4" and not self.owes_pong:
+        if text[:1] == "4" and not self.server.heartbeat.owes_pong(self):
             self.message(text[1:])
         else:
             self.packet(decode(text))
