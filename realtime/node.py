@@ -31,6 +31,7 @@ from .ingress.publish import Ingest
 from .limits import RateLimit
 from .messages import Audience, Publication
 from .metrics import Metrics
+from .notices import Notices
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
@@ -84,6 +85,7 @@ class Node(MultiService):
         self._started = False
         self._draining = False
         self.metrics = Metrics()
+        self.notices = Notices(self.metrics, wall)
         self.rooms = Rooms()
         self.connections = Connections()
         self.broker = _broker(settings, clock)
@@ -140,6 +142,7 @@ class Node(MultiService):
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
+            notices=self.notices,
             metrics=self.metrics,
         )
 
@@ -155,6 +158,7 @@ class Node(MultiService):
             sessions=self.sessions,
             presence=self.presence,
             limit=self.limit,
+            notices=self.notices,
             metrics=self.metrics,
             room_members=settings.max_room_members,
             max_rooms=settings.max_rooms_per_connection,

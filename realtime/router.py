@@ -45,6 +45,7 @@ from .messages import (
     user_room,
 )
 from .metrics import Metrics
+from .notices import Notices
 from .presence import PresenceService, member_payload
 from .rooms import Rooms, Typing, check_entry, check_name, check_number
 from .sessions import Sessions
@@ -108,6 +109,7 @@ class Router:
         sessions: Sessions,
         presence: PresenceService,
         limit: RateLimit,
+        notices: Notices,
         metrics: Metrics,
         room_members: int,
         max_rooms: int,
@@ -126,6 +128,7 @@ class Router:
         self._sessions = sessions
         self._presence = presence
         self._limit = limit
+        self._notices = notices
         self._metrics = metrics
         self._room_members = room_members
         self._max_rooms = max_rooms
@@ -299,7 +302,7 @@ class Router:
             data = msgspec.json.encode({"ok": False, "error": error.refusal(event.name)})
             connection.outlet.write(connection.session.reply(event.ack, data, False))
         else:
-            self._sessions.send(connection, "system:error", msgspec.json.encode(error.refusal(event.name)))
+            self._notices.error(connection, error, event.name)
 
     def _broken(self, failure: Any, connection: Connection) -> None:
         _log.failure("connecting failed", failure)
@@ -350,7 +353,7 @@ class Router:
         )
         if entering and connection.state is State.LIVE:
             self._rooms.enter(connection, room, True)
-            self._sessions.tell_joined(connection, room)
+            self._notices.joined(connection, room)
         return await self._join_answer(join, joined)
 
     async def _join_answer(self, join: events.RoomJoin, joined: Joined) -> Outcome:

@@ -37,8 +37,8 @@ from .messages import (
     user_room,
 )
 from .metrics import Metrics
+from .notices import Notices
 from .periodic import Periodic
-from .presence import status_payload
 from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
 
 _log = Logger()
@@ -88,6 +88,7 @@ class Sessions:
         store: IStateStore,
         connections: Connections,
         rooms: Rooms,
+        notices: Notices,
         metrics: Metrics,
     ) -> None:
         self._wall = wall
@@ -97,6 +98,7 @@ class Sessions:
         self._store = store
         self._connections = connections
         self._rooms = rooms
+        self._notices = notices
         self._metrics = metrics
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
@@ -182,8 +184,9 @@ class Sessions:
             raise
         answer(connection)
         self._enter(connection)
-        self._greet(connection, recovered=False)
-        self._tell_entered(connection, connection.joined, refused)
+        self._notices.connected(connection, identity, self._broker.sequence(), recovered=False)
+        self._notices.joined(connection, *sorted(connection.joined))
+        self._notices.refused(connection, refused)
 
     async def _admit(self, user: str, enter: Callable[[], Awaitable[Any]]) -> Any:
         """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
@@ -249,43 +252,6 @@ class Sessions:
             address=connection.handshake.address,
         )
 
-    def _greet(self, connection: Connection, *, recovered: bool) -> None:
-        identity = connection.identity
-        assert identity is not None
-        told = {
-            "userId": identity.user,
-            "connectionId": connection.id,
-            "timestamp": int(self._wall() * 1000),
-            "expiresAt": int(identity.expires * 1000),
-            "recovered": recovered,
-        }
-        self.send(connection, "system:connected", msgspec.json.encode(told), self._broker.sequence())
-
-    def send(
-        self, connection: Connection, name: str, data: bytes, sequence: Sequence | None = None
-    ) -> None:
-        """Send an event to one connection; `data` is a raw JSON object."""
-        self._metrics.sent(name, len(data))
-        connection.outlet.write(connection.session.event(name, data, sequence))
-
-    def tell_joined(self, connection: Connection, room: str) -> None:
-        """Tell a connection that it is in a room."""
-        self.send(connection, "room:joined", self._room_payload(connection, room))
-
-    def _tell_entered(
-        self, connection: Connection, rooms: Iterable[str], refused: Iterable[RealtimeError]
-    ) -> None:
-        """Tell a connection which rooms of its token it is in, and which did not open."""
-        for room in sorted(rooms):
-            self.tell_joined(connection, room)
-        for error in refused:
-            self._metrics.refused(error.code)
-            self.send(connection, "system:error", msgspec.json.encode(error.refusal()))
-
-    def _room_payload(self, connection: Connection, room: str) -> bytes:
-        now = int(self._wall() * 1000)
-        return msgspec.json.encode({"roomId": room, "userId": connection.user, "timestamp": now})
-
     # -- recovery
 
     async def _record(self, identity: Identity, session: str | None) -> SessionRecord | None:
@@ -322,7 +288,7 @@ class Sessions:
         connection.identity = identity
         connection.rooms = set(record.rooms)
         connection.joined = {room for room, entry in record.rooms.items() if entry.joined}
-        await self._resume(connection, record, missed)
+        await self._resume(connection, identity, record, missed)
         self._metrics.recovered("recovered")
         return True
 
@@ -342,7 +308,11 @@ class Sessions:
         return await self._broker.recover(record, since, self._rules.recovery_bytes)
 
     async def _resume(
-        self, connection: Connection, record: SessionRecord, missed: list[Publication]
+        self,
+        connection: Connection,
+        identity: Identity,
+        record: SessionRecord,
+        missed: list[Publication],
     ) -> None:
         """Answer in the one order that neither loses nor repeats: CONNECT, the missed, the greeting."""
         self._grace.cancel((record.owner, record.session))
@@ -358,8 +328,9 @@ class Sessions:
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
-        self._greet(connection, recovered=True)
-        self._tell_entered(connection, connection.joined - before, refused)
+        self._notices.connected(connection, identity, self._broker.sequence(), recovered=True)
+        self._notices.joined(connection, *sorted(connection.joined - before))
+        self._notices.refused(connection, refused)
         known = record.last_seen or self._wall() - self._rules.dead
         await self._tell_statuses(connection, known, missed)
 
@@ -377,11 +348,7 @@ class Sessions:
                     if presence.shown == "offline":
                         told[user] = presence
         told.pop(connection.user, None)
-        now = int(self._wall() * 1000)
-        for presence in told.values():
-            event = "user:offline" if presence.shown == "offline" else "user:status_change"
-            if event not in connection.muted_events:
-                self.send(connection, event, status_payload(presence, now))
+        self._notices.statuses(connection, told.values())
 
     # -- tokens
 
@@ -407,7 +374,8 @@ class Sessions:
             return
         for room in connection.rooms - before:
             self._rooms.enter(connection, room, room in connection.joined)
-        self._tell_entered(connection, connection.joined - joined, refused)
+        self._notices.joined(connection, *sorted(connection.joined - joined))
+        self._notices.refused(connection, refused)
 
     async def leave(self, connection: Connection, room: str) -> None:
         """Take a connection out of a room, and tell it."""
@@ -415,7 +383,7 @@ class Sessions:
         await self._store.leave(connection.owner, connection.session_id, room)
         self._rooms.remove(connection, room)
         if joined:
-            self.send(connection, "room:left", self._room_payload(connection, room))
+            self._notices.left(connection, room)
 
     def mute(self, user: str, preferences: Preferences) -> None:
         """A user's preferences have changed: deliver by them from now on."""
@@ -434,15 +402,14 @@ class Sessions:
                 self.end(connection, Close.TOKEN_EXPIRED)
             elif not connection.warned:
                 connection.warned = True
-                told = {"userId": identity.user, "expiresAt": int(identity.expires * 1000)}
-                self.send(connection, "auth:token_expiring", msgspec.json.encode(told))
+                self._notices.expiring(connection, identity)
 
     def _tell_positions(self) -> None:
         """Who mutes events falls behind the log without knowing: move its offset along."""
         sequence = self._broker.sequence()
         for connection in self._connections:
             if connection.muted_events or connection.muted_rooms:
-                self.send(connection, "system:position", b"{}", sequence)
+                self._notices.position(connection, sequence)
 
     # -- ending
 
@@ -485,14 +452,13 @@ class Sessions:
 
     def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
         """End all sessions of a user for good; how many connections that were."""
-        told = msgspec.json.encode(Kicked().refusal())
         connections = self._connections.of_user(user)
         for connection in connections:
             self._dismiss(connection)
         self._store.forget_user(user).addErrback(_failed)
         for connection in connections:
             if close is Close.KICKED:
-                self.send(connection, "system:error", told)
+                self._notices.error(connection, Kicked())
             self.terminate(connection, close)
         return len(connections)
 
