@@ -23,6 +23,7 @@ from .broker.memory_state import MemoryStateStore
 from .connections import Connections, IReceiver
 from .errors import BrokerUnavailable, Close
 from .fanout import Fanout
+from .handlers import Handlers
 from .health import Health, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
@@ -148,7 +149,7 @@ class Node(MultiService):
 
     def _router(self) -> Router:
         settings = self.settings
-        return Router(
+        handlers = Handlers(
             self._clock,
             self._wall,
             authenticator=self._authenticator,
@@ -156,18 +157,24 @@ class Node(MultiService):
             store=self.store,
             rooms=self.rooms,
             sessions=self.sessions,
-            presence=self.presence,
-            limit=self.limit,
             notices=self.notices,
-            metrics=self.metrics,
             room_members=settings.max_room_members,
             max_rooms=settings.max_rooms_per_connection,
             max_history=settings.room_message_history,
             # An answer must fit what may wait for a client, with its members and what else there is.
             max_history_bytes=settings.ws_max_queue_bytes // 4,
+            typing_timeout=settings.room_typing_timeout,
+        )
+        return Router(
+            self._clock,
+            handlers=handlers,
+            sessions=self.sessions,
+            presence=self.presence,
+            limit=self.limit,
+            notices=self.notices,
+            metrics=self.metrics,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
-            typing_timeout=settings.room_typing_timeout,
         )
 
     def _engine(self) -> EngineServer:

@@ -34,7 +34,7 @@ LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
 )
-LEVEL_3 = "router fanout sessions notices"
+LEVEL_3 = "router handlers fanout sessions notices"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.

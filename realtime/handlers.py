@@ -1,0 +1,288 @@
+"""Handlers: what each event of a client does.
+
+A handler answers with the fields of its acknowledgement, or with a Deferred of them where it has to
+wait. It is called with a payload that is valid, for a connection that has logged in (``auth:login``
+aside), within its rate limit; see `router`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from . import events, history
+from .auth import Authenticator
+from .broker.interface import IBroker, IStateStore, Joined, Preferences
+from .connections import Connection, State
+from .errors import Close, NotJoined
+from .ids import unique_id
+from .messages import Audience, Event, Publication, Published, user_room
+from .notices import Notices
+from .presence import member_payload
+from .rooms import Rooms, Typing, check_entry, check_name, check_number
+from .sessions import Sessions
+
+Fields = dict[str, Any]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An acknowledgement that needs more than its fields.
+
+    :ivar binary: whether the fields hold ``{"$binary": base64}`` objects that were binary.
+    :ivar then: what happens once it is written.
+    """
+
+    fields: Fields
+    binary: bool = False
+    then: Callable[[], object] | None = None
+
+
+Outcome = Fields | Answer
+Handler = Callable[[Connection, Any, Event], Outcome | Deferred[Outcome]]
+
+
+class _RoomMessage(msgspec.Struct, omit_defaults=True):
+    """The part of ``room:message`` that is known before the broker has placed it."""
+
+    roomId: str
+    userId: str
+    text: str | None = None
+    data: msgspec.Raw | None = None
+
+
+class Handlers:
+    """The handlers of this node; `table` has them by event.
+
+    :param wall: seconds since the epoch.
+    :param room_members: users per room.
+    :param max_rooms: joined rooms per connection.
+    :param max_history: messages of a room's history.
+    :param max_history_bytes: payload bytes of history in one answer.
+    :param typing_timeout: seconds after which typing ends by itself.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        *,
+        authenticator: Authenticator,
+        broker: IBroker,
+        store: IStateStore,
+        rooms: Rooms,
+        sessions: Sessions,
+        notices: Notices,
+        room_members: int,
+        max_rooms: int,
+        max_history: int,
+        max_history_bytes: int,
+        typing_timeout: float,
+    ) -> None:
+        self._wall = wall
+        self._authenticator = authenticator
+        self._broker = broker
+        self._store = store
+        self._rooms = rooms
+        self._sessions = sessions
+        self._notices = notices
+        self._room_members = room_members
+        self._max_rooms = max_rooms
+        self._max_history = max_history
+        self._max_history_bytes = max_history_bytes
+        self._typing = Typing(clock, typing_timeout, self._stopped_typing)
+        self.table: Final[dict[str, Handler]] = {
+            "auth:login": _waiting(self._auth_login),
+            "auth:logout": _waiting(self._auth_logout),
+            "auth:token_refresh": _waiting(self._auth_token_refresh),
+            "room:join": _waiting(self._room_join),
+            "room:leave": _waiting(self._room_leave),
+            "room:message": self._room_message,
+            "room:history": _waiting(self._room_history),
+            "user:typing": self._user_typing,
+            "user:presence": _waiting(self._user_presence),
+            "user:preferences": _waiting(self._user_preferences),
+        }
+
+    # -- auth
+
+    async def _auth_login(self, connection: Connection, login: events.Login, _: Event) -> Outcome:
+        await self._sessions.login(connection, login.token)
+        return _identity_fields(connection)
+
+    async def _auth_logout(self, connection: Connection, logout: events.Logout, _: Event) -> Outcome:
+        if logout.everywhere:
+            return Answer(
+                {},
+                then=lambda: self._sessions.disconnect_user(connection.user, Close.LOGOUT),
+            )
+        return Answer({}, then=lambda: self._sessions.terminate(connection, Close.LOGOUT))
+
+    async def _auth_token_refresh(
+        self, connection: Connection, refresh: events.TokenRefresh, _: Event
+    ) -> Outcome:
+        if refresh.token is not None:
+            identity = self._authenticator.identify(refresh.token)
+            await self._sessions.refresh(connection, identity)
+            return _identity_fields(connection)
+        assert refresh.refresh_token is not None
+        refreshed = self._authenticator.refresh(refresh.refresh_token, connection.user)
+        await self._sessions.refresh(connection, refreshed.identity)
+        return {
+            **_identity_fields(connection),
+            "token": refreshed.token,
+            "refreshToken": refreshed.refresh_token,
+        }
+
+    # -- rooms
+
+    async def _room_join(self, connection: Connection, join: events.RoomJoin, _: Event) -> Outcome:
+        room = join.room_id
+        identity = connection.identity
+        assert identity is not None
+        check_entry(identity, room)
+        entering = room not in connection.joined
+        if entering:
+            check_number(connection, self._max_rooms)
+        joined = await self._store.join(
+            connection.owner, connection.session_id, room, True, self._room_members
+        )
+        if entering and connection.state is State.LIVE:
+            self._rooms.enter(connection, room, True)
+            self._notices.joined(connection, room)
+        return await self._join_answer(join, joined)
+
+    async def _join_answer(self, join: events.RoomJoin, joined: Joined) -> Outcome:
+        room = join.room_id
+        members = await self._store.members(room)
+        fields: Fields = {
+            "roomId": room,
+            "members": [member_payload(presence) for presence in members],
+            "position": joined.position,
+        }
+        shown: Sequence[Publication] | None = None
+        if join.position is not None:
+            missed = await self._broker.missed(room, join.position)
+            if missed is not None and len(self._fit(missed, newest=True)) == len(missed):
+                shown = missed
+            fields["recovered"] = shown is not None
+        if shown is None:
+            page = await self._broker.history(room, None, None, self._max_history)
+            shown = self._fit(page.publications, newest=True)
+        fields["history"] = history.messages(shown)
+        return Answer(fields, binary=history.binary(shown))
+
+    def _fit(self, publications: Sequence[Publication], *, newest: bool) -> Sequence[Publication]:
+        return history.fit(publications, self._max_history_bytes, newest=newest)
+
+    async def _room_leave(self, connection: Connection, leave: events.RoomLeave, _: Event) -> Outcome:
+        room = leave.room_id
+        check_name(room)
+        if room not in connection.joined:
+            raise NotJoined()
+        if self._typing.stop(connection.user, room):
+            self._publish_typing(connection.user, room, typing=False)
+        await self._sessions.leave(connection, room)
+        return {"roomId": room}
+
+    def _room_message(
+        self, connection: Connection, message: events.RoomMessage, event: Event
+    ) -> Deferred[Outcome]:
+        room = message.room_id
+        self._require_joined(connection, room)
+        user = connection.user
+        now = int(self._wall() * 1000)
+        body = _RoomMessage(room, user, message.text, message.data if message.text is None else None)
+        publication = Publication(
+            "room:message",
+            msgspec.json.encode(body),
+            Audience(rooms=frozenset((room,))),
+            unique_id(now),
+            now,
+            history=True,
+            binary=event.binary,
+            splice=("id", "timestamp", "offset"),
+        )
+        key = None
+        if message.client_message_id is not None:
+            key = f"{room}\0{user}\0{message.client_message_id}"
+        return self._broker.publish(publication, key).addCallback(_published_fields)
+
+    async def _room_history(self, connection: Connection, asked: events.RoomHistory, _: Event) -> Outcome:
+        self._require_joined(connection, asked.room_id)
+        limit = self._max_history if asked.limit is None else min(asked.limit, self._max_history)
+        page = await self._broker.history(asked.room_id, asked.after, asked.before, limit)
+        shown = self._fit(page.publications, newest=asked.after is None)
+        fields = {"messages": history.messages(shown), "position": page.position}
+        return Answer(fields, binary=history.binary(shown))
+
+    def _require_joined(self, connection: Connection, room: str) -> None:
+        if room not in connection.joined:
+            check_name(room)
+            raise NotJoined()
+
+    # -- users
+
+    def _user_typing(self, connection: Connection, typing: events.Typing, _: Event) -> Outcome:
+        room = typing.room_id
+        self._require_joined(connection, room)
+        change = self._typing.start if typing.typing else self._typing.stop
+        if change(connection.user, room):
+            self._publish_typing(connection.user, room, typing.typing)
+        return {}
+
+    def _stopped_typing(self, user: str, room: str) -> None:
+        self._publish_typing(user, room, typing=False)
+
+    def _publish_typing(self, user: str, room: str, typing: bool) -> None:
+        now = int(self._wall() * 1000)
+        data = msgspec.json.encode({"roomId": room, "userId": user, "typing": typing, "timestamp": now})
+        audience = Audience(rooms=frozenset((room,)), except_users=frozenset((user,)))
+        publication = Publication("room:typing", data, audience, unique_id(now), now, logged=False)
+        # Typing is of loss class `drop`: with the bus away it is simply not said.
+        self._broker.publish(publication).addErrback(lambda failure: None)
+
+    async def _user_presence(
+        self, connection: Connection, chosen: events.PresenceStatus, _: Event
+    ) -> Outcome:
+        await self._store.choose(connection.user, chosen.status, chosen.text or None)
+        return {}
+
+    async def _user_preferences(
+        self, connection: Connection, change: events.PreferencesChange, _: Event
+    ) -> Outcome:
+        user = connection.user
+        stored = await self._store.preferences(user)
+        muted_events = stored.muted_events
+        muted_rooms = stored.muted_rooms
+        if change.muted_events is not None:
+            muted_events = frozenset(change.muted_events)
+        if change.muted_rooms is not None:
+            muted_rooms = frozenset(change.muted_rooms) - {user_room(user)}
+        preferences = Preferences(muted_events, muted_rooms)
+        await self._store.prefer(user, preferences)
+        self._sessions.mute(user, preferences)
+        return {"mutedEvents": sorted(muted_events), "mutedRooms": sorted(muted_rooms)}
+
+
+def _waiting(handler: Callable[[Connection, Any, Event], Any]) -> Handler:
+    """A handler that may wait, as the router calls it."""
+
+    def start(connection: Connection, payload: Any, event: Event) -> Deferred[Outcome]:
+        return Deferred.fromCoroutine(handler(connection, payload, event))
+
+    return start
+
+
+def _published_fields(published: Published) -> Outcome:
+    offset = 0 if published.position is None else published.position.offset
+    return {"id": published.id, "offset": offset, "timestamp": published.time}
+
+
+def _identity_fields(connection: Connection) -> Fields:
+    identity = connection.identity
+    assert identity is not None
+    return {"userId": identity.user, "expiresAt": int(identity.expires * 1000)}
