@@ -24,7 +24,7 @@ load := tests.load
 connection := tests.faults $(call dotted,$(wildcard tests/clients/test_recover*.py))
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench coverage lint style types docs clean
+.PHONY: bench bench-self coverage lint style types docs clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -35,6 +35,7 @@ help:
 	@echo 'test-load         many connections'
 	@echo 'test-connection   cuts, recovery, faults'
 	@echo 'bench             the service beside its peers, measured'
+	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
 	@echo 'faults            cuts and rubbish in their full form'
 	@echo 'coverage          lines and branches that the unit tests reach'
 	@echo 'lint types        ruff; mypy'
@@ -65,6 +66,10 @@ test-connection: $(VENV)/.test $(clients) tools
 
 bench: $(VENV)/.test $(peers) tools
 	$(bin)/python -m benchmarks.run
+
+# the working tree beside another commit: COMMIT=…
+bench-self: $(VENV)/.test tools
+	$(bin)/python -m benchmarks.run --repetitions 5 --against $(or $(COMMIT),HEAD~1)
 
 # the seeded parts of the suite in their full form
 faults: $(VENV)/.test $(clients) tools
