@@ -71,11 +71,6 @@ class Deadlines(Generic[K]):
         if self._due.pop(key, None) is not None and not self._due:
             self._disarm()
 
-    def stop(self) -> None:
-        """Cancel every entry."""
-        self._due.clear()
-        self._disarm()
-
     def overdue(self, key: K) -> bool:
         """Whether the key's deadline has passed, although the reactor has not come to say so."""
         due = self._due.get(key)

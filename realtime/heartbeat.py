@@ -92,12 +92,6 @@ class Heartbeat(Generic[K]):
         if self._waiting.overdue(key):
             self._waiting.expire(key)
 
-    def shutdown(self) -> None:
-        """Forget every peer."""
-        self._resting.stop()
-        self._waiting.stop()
-        self._heard.clear()
-
     def _rested(self, key: K) -> None:
         self._waiting.start(key, self._since(self._resting.expired_at))
         self._ping(key)

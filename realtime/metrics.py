@@ -171,6 +171,10 @@ class Metrics:
         self._members = gauge("room_members", "Memberships of connections in rooms.")
         self._queue_bytes = gauge("queue_bytes", "Bytes written that transports have not taken yet.")
         self._log_entries = gauge("log_entries", "Publications kept for recovery.")
+        self._log_bytes = gauge("log_bytes", "Bytes of payloads kept for recovery and history.")
+        self._channels = gauge("channels", "Channels whose log is kept.")
+        self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
+        self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
 
     def _name_connection_counters(self) -> None:
         ends = (*TRANSPORT_ENDS, *(close.reason for close in Close))
@@ -223,6 +227,10 @@ class Metrics:
         members: Callable[[], float],
         queue_bytes: Callable[[], float],
         log_entries: Callable[[], float],
+        log_bytes: Callable[[], float],
+        channels: Callable[[], float],
+        sessions: Callable[[], float],
+        strangers: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
@@ -235,6 +243,10 @@ class Metrics:
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
         self._log_entries.set_function(log_entries)
+        self._log_bytes.set_function(log_bytes)
+        self._channels.set_function(channels)
+        self._sessions.set_function(sessions)
+        self._strangers.set_function(strangers)
 
     def connected(self, transport: str) -> None:
         """A connection opened."""

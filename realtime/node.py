@@ -108,6 +108,7 @@ class Node(MultiService):
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, settings.ingest_services, self.metrics, wall)
         self.engine = self._engine()
+        self.door = self._door({settings.ws_path: PollingResource(self.engine)}, self.engine)
         self.health = self._health()
         self._watch()
 
@@ -230,6 +231,10 @@ class Node(MultiService):
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             log_entries=lambda: self.broker.entries,
+            log_bytes=lambda: self.broker.stored,
+            channels=lambda: self.broker.channels,
+            sessions=lambda: self.store.sessions,
+            strangers=lambda: self.door.strangers,
         )
 
     def _count(self, transport: str) -> int:
@@ -254,8 +259,7 @@ class Node(MultiService):
 
     def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
         settings = self.settings
-        clients = {settings.ws_path: PollingResource(self.engine)}
-        yield "PORT", settings.bind_address, settings.port, self._door(clients, self.engine)
+        yield "PORT", settings.bind_address, settings.port, self.door
         api = Api(
             key=settings.api_key,
             ingest=self.ingest,

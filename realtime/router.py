@@ -206,7 +206,7 @@ class Router:
 
     def _answer(self, outcome: Outcome, connection: Connection, event: Event, started: float) -> None:
         answer = outcome if isinstance(outcome, Answer) else Answer(outcome)
-        if event.ack is not None and connection.state is not State.ENDED:
+        if event.ack is not None and connection.state not in _OVER:
             data = msgspec.json.encode({"ok": True, **answer.fields})
             connection.outlet.write(connection.session.reply(event.ack, data, answer.binary))
         self._metrics.processed(event.name, self._clock.seconds() - started)
@@ -223,7 +223,7 @@ class Router:
     def _refuse(self, connection: Connection, event: Event, error: RealtimeError) -> None:
         """Say no: in the acknowledgement if the client asked for one, else as ``system:error``."""
         self._metrics.refused(error.code)
-        if connection.state is State.ENDED:
+        if connection.state in _OVER:
             return
         if event.ack is not None:
             data = msgspec.json.encode({"ok": False, "error": error.refusal(event.name)})

@@ -60,9 +60,6 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines.start("a")
         self.deadlines.cancel("a")
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.deadlines.start("a")
-        self.deadlines.stop()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_started_anew(self) -> None:
         self.deadlines.start("a")

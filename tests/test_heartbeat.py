@@ -118,10 +118,3 @@ class HeartbeatTests(SynchronousTestCase):
         self.heartbeat.stop("unknown")
         self.clock.advance(30)
         self.assertEqual(self.taken()[2:], [("dead", "b", 45.0 + 10)])
-
-    def test_shutdown(self) -> None:
-        self.heartbeat.start("a")
-        self.clock.advance(25)
-        self.heartbeat.start("b")
-        self.heartbeat.shutdown()
-        self.assertEqual(self.clock.getDelayedCalls(), [])

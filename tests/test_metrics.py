@@ -40,6 +40,10 @@ class MetricsTests(SynchronousTestCase):
             members=lambda: 9,
             queue_bytes=lambda: 100,
             log_entries=lambda: 50,
+            log_bytes=lambda: 51,
+            channels=lambda: 52,
+            sessions=lambda: 53,
+            strangers=lambda: 54,
         )
         rooms[0] = 8
         self.assertEqual(self.value("realtime_connections", transport="websocket"), 5)
@@ -48,7 +52,8 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("realtime_rooms"), 8)
         self.assertEqual(self.value("realtime_room_members"), 9)
         self.assertEqual(self.value("realtime_queue_bytes"), 100)
-        self.assertEqual(self.value("realtime_log_entries"), 50)
+        names = ("log_entries", "log_bytes", "channels", "sessions", "strangers")
+        self.assertEqual([self.value(f"realtime_{name}") for name in names], [50, 51, 52, 53, 54])
 
     def test_all_of_them_are_documented(self) -> None:
         text = (Path(__file__).parents[1] / "docs" / "metrics.rst").read_text()

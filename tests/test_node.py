@@ -132,6 +132,24 @@ class CapacityTests(_AtTheDoor):
         self.assertEqual(house.node.connections.users, 2)
 
 
+class FigureTests(_AtTheDoor):
+    """What the metrics read off the node."""
+
+    def test_figures(self) -> None:
+        """What is bounded is counted: sessions, channels, bytes of the logs, sockets without a session."""
+        house = self.house()
+        _, peer = self.websocket(house, "alice")
+        self.peer(house)
+        house.publish("booking:created", {"userId": "alice"})
+        value = house.node.metrics.registry.get_sample_value
+        figures = ("sessions", "channels", "log_entries", "strangers")
+        self.assertEqual([value(f"realtime_{name}") for name in figures], [1, 2, 1, 1])
+        self.assertGreater(value("realtime_log_bytes"), 20)
+        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
+        peer.wire.hang_up()
+        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 0)
+
+
 class DrainTests(_AtTheDoor):
     """Stopping."""
 
