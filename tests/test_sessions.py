@@ -126,6 +126,19 @@ class ConnectTests(_InHouse):
         house.publish("notification:new", {"userId": "bob"})
         self.assertEqual([p["userId"] for p in client.heard("notification:new")], ["bob"])
 
+    def test_login_as_somebody_else_that_fails(self) -> None:
+        """Who was somebody is nobody then, with a message allowance of its own, and may log in again."""
+        house = self.house(rate_limit_max_connections=1, rate_limit_max_messages=2)
+        house.client("bob")
+        client = house.client("alice")
+        refused = client.call("auth:login", {"token": house.token("bob")})
+        self.assertEqual(refused["error"]["code"], "connection.limit")
+        self.assertEqual(client.join("lobby")["error"]["code"], "auth.required")
+        other = house.client("alice")
+        self.assertTrue(other.join("lobby")["ok"])
+        self.assertEqual(other.join("lobby")["error"]["code"], "rate.limited")
+        self.assertEqual(house.node.connections.users, 2)
+
     def test_connection_cap(self) -> None:
         """One connection more than a user may have is closed so that it comes back."""
         house = self.house(rate_limit_max_connections=2)
@@ -281,6 +294,8 @@ class RecoveryTests(_InHouse):
         back = client.back(token=house.token("alice"))
         self.assertEqual((back.sid, back.pid), (client.sid, client.pid))
         self.assertIs(client.outlet.close_reason, Close.REPLACED)
+        value = house.node.metrics.registry.get_sample_value
+        self.assertEqual(value("realtime_disconnects_total", {"reason": "replaced"}), 1)
         client.cut()
         house.clock.advance(house.node.settings.presence_grace + 1)
         talker.say("lobby", "hi")
