@@ -33,6 +33,69 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
     first: bool
 
 
+class Recovered(msgspec.Struct, frozen=True, gc=False):
+    """What a session missed, in sequence order, and up to where that was read."""
+
+    publications: list[Publication]
+    until: Sequence
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """How many connections a user may have, and a room users."""
+
+    connections: int
+    members: int
+
+
+class Begun(msgspec.Struct, frozen=True, gc=False):
+    """The defined point at which a session began.
+
+    :ivar sequence: it.
+    :ivar full: those of its rooms that it is not in, for they are full.
+    :ivar preferences: its user's.
+    """
+
+    sequence: Sequence
+    full: frozenset[str]
+    preferences: Preferences
+
+
+class Restored(msgspec.Struct, frozen=True, gc=False):
+    """The defined point at which a session was taken up.
+
+    :ivar owner: who holds it now.
+    :ivar missed: what came after `Recovered.until` and before that point.
+    :ivar sequence: the point.
+    """
+
+    owner: Owner
+    missed: list[Publication]
+    sequence: Sequence
+    preferences: Preferences
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """A live session as its node knows it; `rooms` says which were joined, `since` is milliseconds."""
+
+    owner: Owner
+    session: str
+    rooms: dict[str, bool]
+    since: int
+    idle: bool
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """What became of a `Held` session when the store was compared with it.
+
+    :ivar owner: who holds it now: the same connection, perhaps under a later generation; None if it
+        was taken up elsewhere.
+    :ivar full: rooms in which it had no place any more.
+    """
+
+    owner: Owner | None
+    full: frozenset[str] = frozenset()
+
+
 class Meta(msgspec.Struct, frozen=True, gc=False):
     """The presence of one connection. `since` is milliseconds since the epoch."""
 
@@ -77,18 +140,43 @@ class IDelivery(Interface):
     def deliver(publication: Publication) -> None:
         """Give the publication to this node's connections. Never raises, never waits."""
 
+    def wants(channel: str) -> bool:
+        """Whether a connection of this node is in the channel's room."""
+
+
+class IPeer(Interface):
+    """What a broker tells its node beside publications. None of it raises or waits."""
+
+    def reset(channels: frozenset[str] | None) -> None:
+        """What was missed can't be proved to be all, in these channels or (None) in any.
+
+        Whoever is in one has to load anew what it shows.
+        """
+
+    def signalled(name: str, data: bytes) -> None:
+        """A node (perhaps this one) has sent a signal."""
+
+    def displaced(owner: Owner) -> None:
+        """Another node has taken up this session."""
+
+    def returned() -> None:
+        """The store may have lost or changed what this node had in it: compare (`IStateStore.compare`)."""
+
 
 class IBroker(Interface):
     """Takes publications, gives them one order, keeps the log, hands them to `IDelivery`."""
 
-    def start(delivery: IDelivery) -> Deferred[None]:
-        """Begin to deliver."""
+    def start(delivery: IDelivery, peer: IPeer) -> Deferred[None]:
+        """Begin to deliver; fires at the first time that the bus is there."""
 
     def stop() -> Deferred[None]:
         """Stop delivering; nothing is delivered after the Deferred fires."""
 
     def alive() -> bool:
         """Whether a publication would be taken now."""
+
+    def causes() -> list[str]:
+        """Why not: stable words; empty if it would."""
 
     def sequence() -> Sequence:
         """The newest place that this node has delivered."""
@@ -102,6 +190,12 @@ class IBroker(Interface):
             publication under the same key is not delivered and answers the first one's values.
         """
 
+    def release(channel: str) -> None:
+        """No connection of this node is in the channel's room any more."""
+
+    def signal(name: str, data: bytes) -> Deferred[None]:
+        """Tell all nodes, this one too (`IPeer.signalled`); not kept for who is away."""
+
     def history(room: str, after: int | None, before: int | None, limit: int) -> Deferred[Page]:
         """At most `limit` publications of the room's history with after < offset < before.
 
@@ -111,11 +205,11 @@ class IBroker(Interface):
     def missed(room: str, position: Position) -> Deferred[list[Publication] | None]:
         """All of the room's history after a position; None if that is not surely all."""
 
-    def recover(record: SessionRecord, since: Sequence, limit: int) -> Deferred[list[Publication] | None]:
+    def recover(record: SessionRecord, since: Sequence, limit: int) -> Deferred[Recovered | None]:
         """All that the session missed after `since`, in sequence order, repeated once each.
 
-        What is newer than `sequence` is not among it: that is still to be delivered. None if the log
-        can't prove that it is all, or if it is over `limit` bytes.
+        What is newer than `Recovered.until` is not among it: that is still to be delivered. None if
+        the log can't prove that it is all, or if it is over `limit` bytes.
         """
 
 
@@ -139,12 +233,21 @@ class IStateStore(Interface):
     What names an `Owner` does nothing, and says so, when another generation owns the entry by now.
     """
 
-    def open(owner: Owner, session: str, limit: int) -> Deferred[None]:
-        """Begin a session: count the connection as one of its user's, and open its record.
+    def start(peer: IPeer) -> Deferred[None]:
+        """Begin to hold what this node has in it."""
 
-        Of the user's sessions that wait to be taken up, those longest ago that are over `limit` end.
+    def stop() -> Deferred[None]:
+        """Give up what this node has in it, at the end of a drain."""
 
-        :raises TooManyConnections: the user has `limit` connections already.
+    def begin(
+        owner: Owner, session: str, rooms: Mapping[str, bool], since: int, limits: Limits
+    ) -> Deferred[Begun]:
+        """Begin a session: count the connection as one of its user's, open its record, enter its rooms
+        (the value says whether as a member), and be present since `since` (milliseconds).
+
+        Of the user's sessions that wait to be taken up, those longest ago that are over the limit end.
+
+        :raises TooManyConnections: the user has as many connections as allowed.
         """
 
     def join(owner: Owner, session: str, room: str, joined: bool, limit: int) -> Deferred[Joined]:
@@ -155,9 +258,6 @@ class IStateStore(Interface):
 
     def leave(owner: Owner, session: str, room: str) -> Deferred[bool]:
         """Take the session out of a room and its record; True if it was in it."""
-
-    def attach(owner: Owner, since: int) -> Deferred[Presence]:
-        """The connection is present, since `since` milliseconds since the epoch."""
 
     def withdraw(owner: Owner, session: str) -> Deferred[None]:
         """The connection is present no more: out of presence, then out of its rooms.
@@ -174,18 +274,31 @@ class IStateStore(Interface):
     def forget(owner: Owner, session: str) -> Deferred[None]:
         """End a session: nobody can take it up."""
 
-    def forget_user(user: str) -> Deferred[None]:
-        """End all sessions of a user as one change, those that wait to be taken up among them."""
+    def forget_user(user: str) -> Deferred[frozenset[str]]:
+        """End all sessions of a user as one change, those that wait to be taken up among them.
+
+        :returns: the ids of the connections that were live.
+        """
 
     def record(session: str) -> Deferred[SessionRecord | None]:
         """The record of a session that can be taken up."""
 
-    def take_over(record: SessionRecord, limit: int, room_limit: int) -> Deferred[Owner | None]:
-        """Take up a session: its generation is raised, its connection counted and in its rooms again.
+    def take_over(
+        record: SessionRecord, read: Recovered, since: int, limits: Limits
+    ) -> Deferred[Restored | None]:
+        """Take up a session: its generation is raised, its connection counted, in its rooms and present again.
 
-        :returns: the new owner; None if the record is not as it was read.
-        :raises TooManyConnections: the connection was gone, and the user has `limit` others.
+        :param read: what was recovered so far.
+        :param since: when it became present, if it was not any more; milliseconds.
+        :returns: None if the record is not as it was read, or the log can't prove the rest.
+        :raises TooManyConnections: the connection was gone, and the user has as many as allowed.
         :raises RoomFull: one of its rooms, left meanwhile, is full.
+        """
+
+    def compare(held: list[Held]) -> Deferred[list[Kept]]:
+        """Put the store in step with all live sessions of this node, after it was away.
+
+        What the store lacks is written anew; what it has of this node's and is not live ends.
         """
 
     def members(room: str) -> Deferred[list[Presence]]:

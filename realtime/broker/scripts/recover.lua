@@ -1,0 +1,43 @@
+-- Read what some channels' logs have after a number.
+--
+-- ARGV: run, bytes that may be read, then per channel: name, the number after which it is wanted,
+-- the epoch that the log must have ('' for any), and whether all of it must be there ('1').
+-- Answers {'OK', place, texts of one channel, …}, a table of texts per channel and `false` for one
+-- that can't prove that it has all; {'TOO MUCH'} if it is more than may be read.
+
+if not known() then
+  return RESUME
+end
+local budget = tonumber(ARGV[2])
+local answer = { 'OK', place() }
+for index = 3, #ARGV, 3 do
+  local name, since, epoch = ARGV[index], tonumber(ARGV[index + 1]), ARGV[index + 2]
+  local channel = channel_of(name)
+  local floor = channel.floor
+  if channel.born and redis.call('EXISTS', channel.log) == 0 then
+    floor = channel.last
+  end
+  local texts = {}
+  if not channel.born or (epoch ~= '' and epoch ~= epoch_of(channel)) or floor > since then
+    texts = false
+  else
+    local from = digits(since + 1)
+    while true do
+      local entries = redis.call('XRANGE', channel.log, from, '+', 'COUNT', 200)
+      for _, entry in ipairs(entries) do
+        local text = entry[2][2]
+        budget = budget - #text
+        texts[#texts + 1] = text
+      end
+      if budget < 0 then
+        return { 'TOO MUCH' }
+      end
+      if #entries < 200 then
+        break
+      end
+      from = '(' .. entries[#entries][1]
+    end
+  end
+  answer[#answer + 1] = texts
+end
+return answer
