@@ -87,6 +87,7 @@ class Connection:
     :ivar joined: those of `rooms` that it, or its token, asked for.
     :ivar parked: commands that wait for an earlier one; None while none is being waited for.
     :ivar tat: theoretical arrival time of its rate limit, seconds on the monotonic clock.
+    :ivar since: when it became live, milliseconds since the epoch.
     :ivar active: when it last sent an event, seconds on the monotonic clock.
     """
 
@@ -106,6 +107,7 @@ class Connection:
         "rooms",
         "session",
         "session_id",
+        "since",
         "state",
         "tat",
         "warned",
@@ -131,6 +133,7 @@ class Connection:
         self.joined: set[str] = set()
         self.muted_events = NOTHING_MUTED
         self.muted_rooms = NOTHING_MUTED
+        self.since = 0
         self.active = now
         self.idle = False
         self.warned = False

@@ -12,7 +12,7 @@ from .broker.interface import IDelivery
 from .connections import Connection, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
-from .messages import Audience, Publication, user_room
+from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
 from .rooms import Room, Rooms
 from .wire.session import Frame
@@ -58,6 +58,10 @@ class Fanout:
                 _give_up(outlet)
         late = self._wall() - publication.time / 1000
         self._metrics.delivered(publication.event, written, late, written * len(publication.data))
+
+    def wants(self, channel: str) -> bool:
+        """Whether a connection of this node is in the channel's room; all are in everyone's."""
+        return channel == EVERYONE or self._rooms.get(channel) is not None
 
     def _receivers(self, publication: Publication) -> Iterable[Connection]:
         """Each entitled connection once. A copy: a write may end a connection and so change rooms."""

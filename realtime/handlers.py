@@ -13,18 +13,20 @@ from typing import Any, Final
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
-from . import events, history
+from . import events, history, signals
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, State
-from .errors import Close, NotJoined
+from .errors import BrokerUnavailable, Close, NotJoined
 from .ids import unique_id
 from .messages import Audience, Event, Publication, Published, user_room
 from .notices import Notices
 from .presence import member_payload
 from .rooms import Rooms, Typing, check_entry, check_name, check_number
 from .sessions import Sessions
+from .signals import Preferred
 
 Fields = dict[str, Any]
 
@@ -115,10 +117,9 @@ class Handlers:
 
     async def _auth_logout(self, connection: Connection, logout: events.Logout, _: Event) -> Outcome:
         if logout.everywhere:
-            return Answer(
-                {},
-                then=lambda: self._sessions.disconnect_user(connection.user, Close.LOGOUT),
-            )
+            ended = await self._sessions.forget_user(connection.user, Close.LOGOUT)
+            return Answer({}, then=lambda: self._sessions.tell_ended(ended).addErrback(_unsaid))
+        await self._store.forget(connection.owner, connection.session_id)
         return Answer({}, then=lambda: self._sessions.terminate(connection, Close.LOGOUT))
 
     async def _auth_token_refresh(
@@ -265,6 +266,7 @@ class Handlers:
         preferences = Preferences(muted_events, muted_rooms)
         await self._store.prefer(user, preferences)
         self._sessions.mute(user, preferences)
+        await self._broker.signal(*signals.encode(Preferred(user, preferences)))
         return {"mutedEvents": sorted(muted_events), "mutedRooms": sorted(muted_rooms)}
 
 
@@ -275,6 +277,11 @@ def _waiting(handler: Callable[[Connection, Any, Event], Any]) -> Handler:
         return Deferred.fromCoroutine(handler(connection, payload, event))
 
     return start
+
+
+def _unsaid(failure: Failure) -> None:
+    """The bus has gone after the sessions ended: comparing will find that they are no more."""
+    failure.trap(BrokerUnavailable)
 
 
 def _published_fields(published: Published) -> Outcome:

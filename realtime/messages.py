@@ -235,3 +235,21 @@ class SessionRecord(msgspec.Struct, frozen=True, gc=False):
     rooms: dict[str, Membership]
     opened: Sequence
     last_seen: float = 0.0
+
+
+def number_of(publication: Publication) -> int:
+    """Its number in the one count over all channels; 0 for one that is not logged."""
+    return 0 if publication.sequence is None else publication.sequence.number
+
+
+def entitled(record: SessionRecord, publication: Publication) -> bool:
+    """Whether a session was to get a logged publication when it was made."""
+    audience = publication.audience
+    owner = record.owner
+    if owner.connection in audience.except_connections or owner.user in audience.except_users:
+        return False
+    if audience.everyone:
+        return True
+    number = number_of(publication)
+    rooms = record.rooms
+    return any(target in rooms and rooms[target].sequence < number for target in audience.targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -21,7 +20,7 @@ from .auth import Authenticator
 from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
 from .connections import Connections, IReceiver
-from .errors import BrokerUnavailable, Close
+from .errors import Close
 from .fanout import Fanout
 from .handlers import Handlers
 from .health import Health, Phase
@@ -33,6 +32,7 @@ from .limits import RateLimit
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
+from .peers import Peers
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
@@ -87,15 +87,23 @@ class Node(MultiService):
         self._draining = False
         self.metrics = Metrics()
         self.notices = Notices(self.metrics, wall)
-        self.rooms = Rooms()
-        self.connections = Connections()
         self.broker = _broker(settings, clock)
+        self.rooms = Rooms(emptied=self.broker.release)
+        self.connections = Connections()
         self.store = MemoryStateStore(
             clock, self.broker, Announcer(wall), window=settings.recovery_window, wall=wall
         )
         self.fanout = Fanout(self.rooms, self.metrics, wall)
         self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
         self.sessions = self._sessions()
+        self.peers = Peers(
+            broker=self.broker,
+            store=self.store,
+            connections=self.connections,
+            rooms=self.rooms,
+            sessions=self.sessions,
+            notices=self.notices,
+        )
         self.presence = PresenceService(
             clock,
             self.connections,
@@ -312,7 +320,8 @@ class Node(MultiService):
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
-        self.broker.start(self.fanout)
+        self.broker.start(self.fanout, self.peers)
+        self.store.start(self.peers)
         self.sessions.start()
         self.presence.start()
         self.health.phase = Phase.SERVING
@@ -332,6 +341,7 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
+        await self.store.stop()
         await self.broker.stop()
         await maybeDeferred(super().stopService)
         _log.info("stopped")
@@ -349,8 +359,8 @@ class Node(MultiService):
             now,
             logged=False,
         )
-        with contextlib.suppress(BrokerUnavailable):
-            await self.broker.publish(maintenance)
+        # only to those who are here
+        self.fanout.deliver(maintenance)
         waiting = list(self.engine.sessions.values())
         while waiting and self._clock.seconds() < deadline:
             for socket in waiting[:DRAIN_BATCH]:

@@ -108,9 +108,13 @@ class Room:
 
 
 class Rooms:
-    """This node's index of rooms. `everyone` is the room of all live connections."""
+    """This node's index of rooms. `everyone` is the room of all live connections.
 
-    def __init__(self) -> None:
+    :param emptied: called with a room that no connection of this node is in any more.
+    """
+
+    def __init__(self, emptied: Callable[[str], object] = lambda room: None) -> None:
+        self._emptied = emptied
         self._rooms: dict[str, Room] = {}
         self.everyone = Room()
 
@@ -147,6 +151,7 @@ class Rooms:
             left.muting.pop(connection, None)
             if not left.members:
                 del self._rooms[room]
+                self._emptied(room)
 
     def admit(self, connection: Connection) -> None:
         """Deliver what is for everyone to the connection from now on."""

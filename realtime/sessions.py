@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from . import signals
 from .auth import Authenticator
-from .broker.interface import IBroker, IStateStore, Preferences
+from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recovered
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
@@ -40,6 +41,7 @@ from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
 from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
+from .signals import Ended
 
 _log = Logger()
 
@@ -93,6 +95,7 @@ class Sessions:
     ) -> None:
         self._wall = wall
         self._rules = rules
+        self._limits = Limits(rules.connections, rules.members)
         self._authenticator = authenticator
         self._broker = broker
         self._store = store
@@ -172,21 +175,22 @@ class Sessions:
             connection.id, connection.session_id = secret_id(), secret_id()
         owner = Owner(identity.user, connection.id, connection.generation)
         session = connection.session_id
-        await self._admit(identity.user, lambda: self._store.open(owner, session, self._rules.connections))
+        rooms, refused = self._defaults(identity)
+        connection.since = self._now()
+        begun = await self._admit(
+            identity.user,
+            lambda: self._store.begin(owner, session, rooms, connection.since, self._limits),
+        )
+        # This is the session's place in the order of things: from here to its entry nothing may wait.
         connection.identity = identity
-        try:
-            refused = await self._join_defaults(connection)
-            await self._attach(connection)
-        except RealtimeError:
-            connection.identity = None
-            connection.rooms, connection.joined = set(), set()
-            await self._store.forget(owner, session)
-            raise
+        connection.rooms = set(rooms) - begun.full
+        connection.joined = {room for room, joined in rooms.items() if joined} - begun.full
+        _prefer(connection, begun.preferences)
         answer(connection)
         self._enter(connection)
-        self._notices.connected(connection, identity, self._broker.sequence(), recovered=False)
+        self._notices.connected(connection, identity, begun.sequence, recovered=False)
         self._notices.joined(connection, *sorted(connection.joined))
-        self._notices.refused(connection, refused)
+        self._notices.refused(connection, [*refused, *map(self.full, sorted(begun.full))])
 
     async def _admit(self, user: str, enter: Callable[[], Awaitable[Any]]) -> Any:
         """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
@@ -199,34 +203,48 @@ class Sessions:
                     return await enter()
             raise
 
-    async def _join_defaults(self, connection: Connection) -> list[RealtimeError]:
-        """Enter the rooms that come with the identity; what did not open is answered."""
+    def _defaults(self, identity: Identity) -> tuple[dict[str, bool], list[RealtimeError]]:
+        """The rooms that come with an identity, whether each is joined, and refusals of those too many."""
+        rooms = {user_room(identity.user): False}
+        rooms.update((role_room(role), False) for role in sorted(identity.roles))
+        granted = granted_rooms(identity)
+        rooms.update((room, True) for room in granted[: self._rules.rooms])
+        refused: list[RealtimeError] = [
+            TooManyRooms(f"{room}: a connection may be in {self._rules.rooms} rooms")
+            for room in granted[self._rules.rooms :]
+        ]
+        return rooms, refused
+
+    def full(self, room: str) -> RealtimeError:
+        """The refusal of a room that comes with the identity."""
+        return RoomFull(f"{room}: the room has {self._rules.members} members, as many as it may")
+
+    async def _join_defaults(self, connection: Connection) -> None:
+        """Enter a live connection into the rooms of its identity in which it is not yet, and tell it."""
         identity = connection.identity
         assert identity is not None
-        refused: list[RealtimeError] = []
+        rooms, refused = self._defaults(identity)
         owner, session = connection.owner, connection.session_id
-        for room in (user_room(identity.user), *map(role_room, sorted(identity.roles))):
-            if room not in connection.rooms:
-                await self._store.join(owner, session, room, False, 0)
-                connection.rooms.add(room)
-        for room in granted_rooms(identity):
-            if room in connection.joined:
+        for room, joined in rooms.items():
+            if room in (connection.joined if joined else connection.rooms):
                 continue
             try:
-                check_number(connection, self._rules.rooms)
-                await self._store.join(owner, session, room, True, self._rules.members)
+                if joined:
+                    check_number(connection, self._rules.rooms)
+                await self._store.join(owner, session, room, joined, self._rules.members)
             except (RoomFull, TooManyRooms) as error:
                 refused.append(type(error)(f"{room}: {error.message}"))
                 continue
-            connection.rooms.add(room)
-            connection.joined.add(room)
-        return refused
+            if connection.state is not State.LIVE:
+                # It ended meanwhile; whoever takes the session up is in these rooms.
+                return
+            self._rooms.enter(connection, room, joined)
+            if joined:
+                self._notices.joined(connection, room)
+        self._notices.refused(connection, refused)
 
-    async def _attach(self, connection: Connection) -> None:
-        preferences = await self._store.preferences(connection.user)
-        connection.muted_events = preferences.muted_events
-        connection.muted_rooms = preferences.muted_rooms
-        await self._store.attach(connection.owner, int(self._wall() * 1000))
+    def _now(self) -> int:
+        return int(self._wall() * 1000)
 
     def _answer(self, connection: Connection) -> None:
         connection.outlet.write(connection.session.connected(connection.id, connection.session_id))
@@ -235,7 +253,7 @@ class Sessions:
         """From here on publications reach the connection."""
         if connection.state is State.ENDED:
             # The transport went while the store was asked: it leaves as it would have later.
-            self._suspend(connection)
+            self.suspend(connection)
             return
         connection.state = State.LIVE
         connection.encoding = connection.session.encoding
@@ -269,30 +287,40 @@ class Sessions:
     ) -> bool:
         """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
         allowed = _may_keep(identity, record)
-        missed = await self._missed(record, offset) if allowed else None
-        owner = None
-        if missed is not None:
-            with contextlib.suppress(RoomFull):
-                owner = await self._admit(
+        read = await self._missed(record, offset) if allowed else None
+        restored = full = None
+        connection.since = self._now()
+        if read is not None:
+            try:
+                restored = await self._admit(
                     identity.user,
-                    lambda: self._store.take_over(record, self._rules.connections, self._rules.members),
+                    lambda: self._store.take_over(record, read, connection.since, self._limits),
                 )
-        self._displace(record.owner)
-        if missed is None or owner is None:
+            except RoomFull as error:
+                full = error
+        # From here to the connection's entry nothing may wait, as in `_begin`.
+        self.displace(record.owner)
+        if read is None or restored is None:
             # It must not count against the user's limit while the fresh one begins.
             await self._store.suspend(record.owner, record.session, record.last_seen)
-            self._metrics.recovered("gap" if allowed and missed is None else "room_refused")
+            self._metrics.recovered("room_refused" if full is not None or not allowed else "gap")
             return False
-        connection.id, connection.session_id = owner.connection, record.session
-        connection.generation = owner.generation
+        connection.id, connection.session_id = restored.owner.connection, record.session
+        connection.generation = restored.owner.generation
         connection.identity = identity
         connection.rooms = set(record.rooms)
         connection.joined = {room for room, entry in record.rooms.items() if entry.joined}
-        await self._resume(connection, identity, record, missed)
+        _prefer(connection, restored.preferences)
+        missed = [*read.publications, *restored.missed]
+        self._resume(connection, record, missed, restored.sequence)
         self._metrics.recovered("recovered")
+        if connection.state is State.LIVE:
+            await self._join_defaults(connection)
+            known = record.last_seen or self._wall() - self._rules.dead
+            await self._tell_statuses(connection, known, missed)
         return True
 
-    def _displace(self, owner: Owner) -> None:
+    def displace(self, owner: Owner) -> None:
         """Close the connection that held a session, unless another has taken that up meanwhile."""
         old = self._connections.get(owner.connection)
         if old is not None and old.owner == owner:
@@ -301,38 +329,29 @@ class Sessions:
             self._metrics.disconnected(Close.REPLACED.reason)
             old.outlet.close(Close.REPLACED)
 
-    async def _missed(self, record: SessionRecord, offset: str | None) -> list[Publication] | None:
+    async def _missed(self, record: SessionRecord, offset: str | None) -> Recovered | None:
         since = record.opened if offset is None else Sequence.parse(offset)
         if since is None:
             return None
         return await self._broker.recover(record, since, self._rules.recovery_bytes)
 
-    async def _resume(
+    def _resume(
         self,
         connection: Connection,
-        identity: Identity,
         record: SessionRecord,
         missed: list[Publication],
+        sequence: Sequence,
     ) -> None:
         """Answer in the one order that neither loses nor repeats: CONNECT, the missed, the greeting."""
+        identity = connection.identity
+        assert identity is not None
         self._grace.cancel((record.owner, record.session))
-        before = set(connection.joined)
-        try:
-            refused = await self._join_defaults(connection)
-            await self._attach(connection)
-        except RealtimeError:
-            self._suspend(connection)
-            raise
         self._answer(connection)
         heard = [entry for entry in missed if not mutes(connection, entry)]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
-        self._notices.connected(connection, identity, self._broker.sequence(), recovered=True)
-        self._notices.joined(connection, *sorted(connection.joined - before))
-        self._notices.refused(connection, refused)
-        known = record.last_seen or self._wall() - self._rules.dead
-        await self._tell_statuses(connection, known, missed)
+        self._notices.connected(connection, identity, sequence, recovered=True)
 
     async def _tell_statuses(
         self, connection: Connection, known: float, missed: Iterable[Publication]
@@ -367,15 +386,7 @@ class Sessions:
         for room in list(connection.rooms):
             if not may_be_in(identity, room):
                 await self.leave(connection, room)
-        before, joined = set(connection.rooms), set(connection.joined)
-        refused = await self._join_defaults(connection)
-        if connection.state is not State.LIVE:
-            # It ended meanwhile; whoever takes the session up is in these rooms.
-            return
-        for room in connection.rooms - before:
-            self._rooms.enter(connection, room, room in connection.joined)
-        self._notices.joined(connection, *sorted(connection.joined - joined))
-        self._notices.refused(connection, refused)
+        await self._join_defaults(connection)
 
     async def leave(self, connection: Connection, room: str) -> None:
         """Take a connection out of a room, and tell it."""
@@ -388,8 +399,7 @@ class Sessions:
     def mute(self, user: str, preferences: Preferences) -> None:
         """A user's preferences have changed: deliver by them from now on."""
         for connection in self._connections.of_user(user):
-            connection.muted_events = preferences.muted_events
-            connection.muted_rooms = preferences.muted_rooms
+            _prefer(connection, preferences)
             self._rooms.remute(connection)
 
     def _check_tokens(self) -> None:
@@ -420,7 +430,7 @@ class Sessions:
         connection.state = State.ENDED
         if live:
             self._dismiss(connection)
-            self._suspend(connection)
+            self.suspend(connection)
             self._metrics.disconnected(reason)
             _log.info("disconnected", connection=connection.id, user=connection.user, reason=reason)
 
@@ -450,23 +460,38 @@ class Sessions:
         connection.outlet.write(connection.session.disconnected())
         connection.outlet.close(close)
 
-    def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
-        """End all sessions of a user for good; how many connections that were."""
-        connections = self._connections.of_user(user)
+    async def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
+        """End all sessions of a user for good, on all nodes; how many connections that were."""
+        ended = await self.forget_user(user, close)
+        await self.tell_ended(ended)
+        return len(ended.connections)
+
+    async def forget_user(self, user: str, close: Close) -> Ended:
+        """End all sessions of a user in the store; their connections are yet to be told."""
+        connections = await self._store.forget_user(user)
+        return Ended(user, tuple(sorted(connections)), close.reason)
+
+    def tell_ended(self, ended: Ended) -> Deferred[None]:
+        """Have the nodes close the connections of sessions that have ended."""
+        return self._broker.signal(*signals.encode(ended))
+
+    def ended(self, ended: Ended) -> None:
+        """The sessions of some of a user's connections have ended for good: close those that are here."""
+        close = next(close for close in Close if close.reason == ended.reason)
+        connections = [c for c in self._connections.of_user(ended.user) if c.id in ended.connections]
         for connection in connections:
             self._dismiss(connection)
-        self._store.forget_user(user).addErrback(_failed)
         for connection in connections:
             if close is Close.KICKED:
                 self._notices.error(connection, Kicked())
             self.terminate(connection, close)
-        return len(connections)
 
     def _dismiss(self, connection: Connection) -> None:
         self._rooms.dismiss(connection)
         self._connections.remove(connection)
 
-    def _suspend(self, connection: Connection) -> None:
+    def suspend(self, connection: Connection) -> None:
+        """Its transport is gone: the session waits to be taken up, and leaves after the grace."""
         owner, session = connection.owner, connection.session_id
         last_seen = self._wall() - self._rules.dead
         self._store.suspend(owner, session, last_seen).addErrback(_failed)
@@ -495,5 +520,13 @@ def _close_for(error: RealtimeError) -> Close:
     return Close.BUS_LOSS if isinstance(error, BrokerUnavailable) else Close.INTERNAL
 
 
+def _prefer(connection: Connection, preferences: Preferences) -> None:
+    connection.muted_events = preferences.muted_events
+    connection.muted_rooms = preferences.muted_rooms
+
+
 def _failed(failure: Any) -> None:
+    if failure.check(BrokerUnavailable):
+        # What the store has of this node is compared with what is live once it is back.
+        return
     _log.failure("session state could not be kept", failure)

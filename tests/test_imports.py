@@ -33,8 +33,9 @@ LEVEL_0 = "errors messages events settings kinds state names ids payload"
 LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
+    " signals"
 )
-LEVEL_3 = "router handlers fanout sessions notices"
+LEVEL_3 = "router handlers fanout sessions notices peers"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.

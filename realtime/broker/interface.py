@@ -286,7 +286,7 @@ class IStateStore(Interface):
     def take_over(
         record: SessionRecord, read: Recovered, since: int, limits: Limits
     ) -> Deferred[Restored | None]:
-        """Take up a session: its generation is raised, its connection counted, in its rooms and present again.
+        """Take up a session under a new generation; its connection is counted, in its rooms, and present.
 
         :param read: what was recovered so far.
         :param since: when it became present, if it was not any more; milliseconds.

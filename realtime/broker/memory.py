@@ -19,8 +19,17 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..errors import BrokerUnavailable
-from ..messages import EVERYONE, Position, Publication, Published, Sequence, SessionRecord
-from .interface import IBroker, IDelivery, Page
+from ..messages import (
+    EVERYONE,
+    Position,
+    Publication,
+    Published,
+    Sequence,
+    SessionRecord,
+    entitled,
+    number_of,
+)
+from .interface import IBroker, IDelivery, IPeer, Page, Recovered
 
 #: Idempotency keys remembered at the most; past it the oldest are forgotten before their time.
 MAX_KEYS: Final = 100_000
@@ -153,6 +162,7 @@ class MemoryBroker:
         self._filled: OrderedDict[str, None] = OrderedDict()
         self._keys: OrderedDict[str, tuple[float, Published]] = OrderedDict()
         self._delivery: IDelivery | None = None
+        self._peer: IPeer | None = None
         self._outgoing: deque[Publication] = deque()
         self._delivering = False
         # From the beginning: made later, its log would begin after what a session has to prove.
@@ -160,16 +170,21 @@ class MemoryBroker:
 
     # -- life
 
-    def start(self, delivery: IDelivery) -> Deferred[None]:
+    def start(self, delivery: IDelivery, peer: IPeer) -> Deferred[None]:
         self._delivery = delivery
+        self._peer = peer
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
         self._delivery = None
+        self._peer = None
         return succeed(None)
 
     def alive(self) -> bool:
         return self._delivery is not None
+
+    def causes(self) -> list[str]:
+        return [] if self.alive() else ["broker_unavailable"]
 
     def sequence(self) -> Sequence:
         return Sequence(self._epoch, 1, self._delivered)
@@ -177,13 +192,13 @@ class MemoryBroker:
     # -- channels
 
     def hold(self, name: str) -> Channel:
-        """The channel, which a session record now refers to; it stays until `release`."""
+        """The channel, which a session record now refers to; it stays until `let_go`."""
         channel = self._channel(name)
         channel.holders += 1
         self._free.pop(name, None)
         return channel
 
-    def release(self, name: str) -> None:
+    def let_go(self, name: str) -> None:
         """A session record no longer refers to the channel."""
         channel = self._channels.get(name)
         if channel is not None:
@@ -315,6 +330,15 @@ class MemoryBroker:
         finally:
             self._delivering = False
 
+    def release(self, channel: str) -> None:
+        """Here all channels are local."""
+
+    def signal(self, name: str, data: bytes) -> Deferred[None]:
+        if self._peer is None:
+            return fail(BrokerUnavailable())
+        self._peer.signalled(name, data)
+        return succeed(None)
+
     # -- reading
 
     def history(self, room: str, after: int | None, before: int | None, limit: int) -> Deferred[Page]:
@@ -350,27 +374,29 @@ class MemoryBroker:
             ]
         )
 
-    def recover(
-        self, record: SessionRecord, since: Sequence, limit: int
-    ) -> Deferred[list[Publication] | None]:
+    def recover(self, record: SessionRecord, since: Sequence, limit: int) -> Deferred[Recovered | None]:
+        return succeed(self.replay(record, since, limit))
+
+    def replay(self, record: SessionRecord, since: Sequence, limit: int) -> Recovered | None:
+        """What `recover` answers."""
         if since.epoch != self._epoch or since.generation != 1 or since.number > self._number:
-            return succeed(None)
+            return None
         found: list[Publication] = []
         size = 0
         for channel, start in self._places(record, since.number):
             if channel is None or channel.floor > start:
-                return succeed(None)
+                return None
             for _, publication in reversed(channel.log):
-                number = _number(publication)
+                number = number_of(publication)
                 if number <= start:
                     break
-                if number <= self._delivered and _entitled(record, publication):
+                if number <= self._delivered and entitled(record, publication):
                     found.append(publication)
                     size += len(publication.data)
                     if size > limit:
-                        return succeed(None)
-        found.sort(key=_number)
-        return succeed(found)
+                        return None
+        found.sort(key=number_of)
+        return Recovered(found, self.sequence())
 
     def _places(self, record: SessionRecord, since: int) -> Iterator[tuple[Channel | None, int]]:
         """The channels of a session, each with the number after which it lacks; None for one lost."""
@@ -379,20 +405,3 @@ class MemoryBroker:
             channel = self._channels.get(room)
             lost = channel is None or channel.epoch != membership.epoch
             yield None if lost else channel, max(since, membership.sequence)
-
-
-def _number(publication: Publication) -> int:
-    return publication.sequence.number if publication.sequence is not None else 0
-
-
-def _entitled(record: SessionRecord, publication: Publication) -> bool:
-    """Whether the session was to get the publication when it was made."""
-    audience = publication.audience
-    owner = record.owner
-    if owner.connection in audience.except_connections or owner.user in audience.except_users:
-        return False
-    if audience.everyone:
-        return True
-    number = _number(publication)
-    rooms = record.rooms
-    return any(target in rooms and rooms[target].sequence < number for target in audience.targets)

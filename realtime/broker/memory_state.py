@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -14,7 +15,21 @@ from zope.interface import implementer
 from ..deadlines import Deadlines
 from ..errors import BrokerUnavailable, RealtimeError, RoomFull, SessionReplaced, TooManyConnections
 from ..messages import Membership, Owner, Publication, SessionRecord
-from .interface import IAnnouncer, IStateStore, Joined, Meta, Preferences, Presence
+from .interface import (
+    Begun,
+    Held,
+    IAnnouncer,
+    IPeer,
+    IStateStore,
+    Joined,
+    Kept,
+    Limits,
+    Meta,
+    Preferences,
+    Presence,
+    Recovered,
+    Restored,
+)
 from .memory import MemoryBroker
 
 #: Users whose preferences are kept at the most; past it those set longest ago are forgotten.
@@ -84,19 +99,33 @@ class MemoryStateStore:
 
     # -- sessions
 
-    def open(self, owner: Owner, session: str, limit: int) -> Deferred[None]:
+    def start(self, peer: IPeer) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+    def begin(
+        self, owner: Owner, session: str, rooms: Mapping[str, bool], since: int, limits: Limits
+    ) -> Deferred[Begun]:
         user = self._users.get(owner.user)
         if user is None:
             user = self._users[owner.user] = _User(self._wall())
-        elif user.live() >= limit:
-            return fail(TooManyConnections(f"a user may have {limit} connections"))
-        opened = _Session(SessionRecord(session, owner, {}, self._broker.sequence()))
-        self._sessions[session] = opened
-        user.sessions[owner.connection] = opened
+        elif user.live() >= limits.connections:
+            return fail(TooManyConnections(f"a user may have {limits.connections} connections"))
+        held = _Session(SessionRecord(session, owner, {}, self._broker.sequence()))
+        self._sessions[session] = held
+        user.sessions[owner.connection] = held
         waiting = self._waiting.get(owner.user, {})
-        for oldest in list(waiting)[: max(0, len(waiting) - limit)]:
+        for oldest in list(waiting)[: max(0, len(waiting) - limits.connections)]:
             self._end(oldest)
-        return succeed(None)
+        full = {
+            room for room, joined in rooms.items() if not self._join(held, room, joined, limits.members)
+        }
+        self._attach(user, owner, since)
+        return succeed(
+            Begun(self._broker.sequence(), frozenset(full), self._preferences.get(owner.user, _NONE))
+        )
 
     def suspend(self, owner: Owner, session: str, last_seen: float) -> Deferred[None]:
         held = self._owned(owner, session)
@@ -113,53 +142,65 @@ class MemoryStateStore:
             self._end(session)
         return succeed(None)
 
-    def forget_user(self, user: str) -> Deferred[None]:
+    def forget_user(self, user: str) -> Deferred[frozenset[str]]:
         known = self._users.get(user)
         present = [] if known is None else list(known.sessions.values())
         waiting = [self._sessions[session] for session in self._waiting.get(user, ())]
+        live = frozenset(held.record.owner.connection for held in present if not held.suspended)
         self._withdraw(user, present)
         for held in dict.fromkeys(present + waiting):
             self._drop(held)
-        return succeed(None)
+        return succeed(live)
 
     def record(self, session: str) -> Deferred[SessionRecord | None]:
         held = self._sessions.get(session)
         return succeed(None if held is None else held.record)
 
-    def take_over(self, record: SessionRecord, limit: int, room_limit: int) -> Deferred[Owner | None]:
+    def take_over(
+        self, record: SessionRecord, read: Recovered, since: int, limits: Limits
+    ) -> Deferred[Restored | None]:
         held = self._sessions.get(record.session)
         if held is None or held.record.owner != record.owner:
             return succeed(None)
         try:
-            self._check_return(held, limit, room_limit)
+            self._check_return(held, limits)
         except RealtimeError as error:
             return fail(error)
+        rest = self._broker.replay(held.record, read.until, sys.maxsize)
+        if rest is None:
+            return succeed(None)
         owner = msgspec.structs.replace(record.owner, generation=record.owner.generation + 1)
         self._wait_no_more(held)
         held.record = msgspec.structs.replace(held.record, owner=owner, last_seen=0.0)
         held.suspended = False
+        user = self._users.get(owner.user)
         if not held.present:
             held.present = True
-            user = self._users.get(owner.user)
             if user is None:
                 user = self._users[owner.user] = _User(self._wall())
             user.sessions[owner.connection] = held
             for room, membership in held.record.rooms.items():
                 if membership.joined:
                     self._enter(owner.user, room)
-        return succeed(owner)
+        assert user is not None
+        self._attach(user, owner, since)
+        preferences = self._preferences.get(owner.user, _NONE)
+        return succeed(Restored(owner, rest.publications, self._broker.sequence(), preferences))
 
-    def _check_return(self, held: _Session, limit: int, room_limit: int) -> None:
+    def compare(self, held: list[Held]) -> Deferred[list[Kept]]:
+        return succeed([Kept(session.owner) for session in held])
+
+    def _check_return(self, held: _Session, limits: Limits) -> None:
         owner = held.record.owner
         user = self._users.get(owner.user)
-        if held.suspended and user is not None and user.live() >= limit:
-            raise TooManyConnections(f"a user may have {limit} connections")
+        if held.suspended and user is not None and user.live() >= limits.connections:
+            raise TooManyConnections(f"a user may have {limits.connections} connections")
         if held.present:
             return
         for room, membership in held.record.rooms.items():
             users = self._rooms.get(room, {})
-            if membership.joined and owner.user not in users and len(users) >= room_limit:
-                raise RoomFull(f"the room has {room_limit} members, as many as it may")
+            if membership.joined and owner.user not in users and len(users) >= limits.members:
+                raise RoomFull(f"the room has {limits.members} members, as many as it may")
 
     def _owned(self, owner: Owner, session: str) -> _Session | None:
         held = self._sessions.get(session)
@@ -174,7 +215,7 @@ class MemoryStateStore:
         self._wait_no_more(held)
         del self._sessions[held.record.session]
         for room in held.record.rooms:
-            self._broker.release(room)
+            self._broker.let_go(room)
 
     def _wait_no_more(self, held: _Session) -> None:
         user, session = held.record.owner.user, held.record.session
@@ -191,20 +232,27 @@ class MemoryStateStore:
         held = self._owned(owner, session)
         if held is None:
             return fail(SessionReplaced())
-        rooms = held.record.rooms
-        if room in rooms:
-            channel = self._broker.hold(room)
-            self._broker.release(room)
-            return succeed(Joined(rooms[room], channel.position, False))
-        users = self._rooms.get(room, {})
-        if joined and owner.user not in users and len(users) >= limit:
+        known = room in held.record.rooms
+        present = held.present and joined and owner.user not in self._rooms.get(room, {})
+        if not known and not self._join(held, room, joined, limit):
             return fail(RoomFull(f"the room has {limit} members, as many as it may"))
         channel = self._broker.hold(room)
-        first = joined and held.present and self._enter(owner.user, room)
+        self._broker.let_go(room)
+        membership = held.record.rooms[room]
+        return succeed(Joined(membership, channel.position, present and not known))
+
+    def _join(self, held: _Session, room: str, joined: bool, limit: int) -> bool:
+        """Enter a session into a room that it is not in; False if the room is full."""
+        user = held.record.owner.user
+        users = self._rooms.get(room, {})
+        if joined and user not in users and len(users) >= limit:
+            return False
+        channel = self._broker.hold(room)
+        if joined and held.present:
+            self._enter(user, room)
         # After the announcement, so that whoever joins is not told of it, now or on recovery.
-        membership = Membership(self._broker.sequence().number, channel.epoch, joined)
-        rooms[room] = membership
-        return succeed(Joined(membership, channel.position, first))
+        held.record.rooms[room] = Membership(self._broker.sequence().number, channel.epoch, joined)
+        return True
 
     def leave(self, owner: Owner, session: str, room: str) -> Deferred[bool]:
         held = self._owned(owner, session)
@@ -213,7 +261,7 @@ class MemoryStateStore:
         membership = held.record.rooms.pop(room)
         if membership.joined and held.present:
             self._exit(owner.user, room)
-        self._broker.release(room)
+        self._broker.let_go(room)
         return succeed(True)
 
     def _enter(self, user: str, room: str) -> bool:
@@ -266,16 +314,13 @@ class MemoryStateStore:
 
     # -- presence
 
-    def attach(self, owner: Owner, since: int) -> Deferred[Presence]:
-        user = self._owning(owner)
-        if user is None:
-            return fail(SessionReplaced())
+    def _attach(self, user: _User, owner: Owner, since: int) -> None:
         before = self._presence(owner.user)
         meta = user.metas.get(owner.connection)
         user.metas[owner.connection] = Meta(
             owner.connection, since if meta is None else meta.since, idle=False
         )
-        return succeed(self._changed(before))
+        self._changed(before)
 
     def withdraw(self, owner: Owner, session: str) -> Deferred[None]:
         held = self._owned(owner, session)

@@ -6,7 +6,7 @@ Every path wants ``Authorization: Bearer API_KEY``; every answer is JSON. See do
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from heapq import nsmallest
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -90,7 +90,7 @@ class Api:
         ingest: Ingest,
         store: IStateStore,
         connections: Census,
-        disconnect_user: Callable[[str], int],
+        disconnect_user: Callable[[str], Awaitable[int]],
     ) -> None:
         self._ingest = ingest
         self._store = store
@@ -143,8 +143,8 @@ class Api:
         presence = await self._store.presence(_user(user))
         return json_answer(request, member_payload(presence))
 
-    def _disconnect(self, request: Request, user: str) -> bytes:
-        return json_answer(request, {"disconnected": self._disconnect_user(_user(user))})
+    async def _disconnect(self, request: Request, user: str) -> bytes:
+        return json_answer(request, {"disconnected": await self._disconnect_user(_user(user))})
 
     def _count(self, request: Request) -> bytes:
         told = {

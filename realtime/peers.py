@@ -1,0 +1,128 @@
+"""Peers: what this node does when the broker tells it something beside publications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from . import signals
+from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
+from .connections import Connection, Connections, State
+from .errors import BrokerUnavailable
+from .messages import Owner
+from .notices import Notices
+from .rooms import Rooms
+from .sessions import Sessions
+
+_log = Logger()
+
+
+@implementer(IPeer)
+class Peers:
+    """One node's part in what concerns all of them."""
+
+    def __init__(
+        self,
+        *,
+        broker: IBroker,
+        store: IStateStore,
+        connections: Connections,
+        rooms: Rooms,
+        sessions: Sessions,
+        notices: Notices,
+    ) -> None:
+        self._broker = broker
+        self._store = store
+        self._connections = connections
+        self._rooms = rooms
+        self._sessions = sessions
+        self._notices = notices
+        self._comparing = False
+        self._again = False
+        self._acts: Final[dict[type, Callable[[signals.Signal], None]]] = {
+            signals.Ended: self._ended,
+            signals.Preferred: self._preferred,
+        }
+
+    def reset(self, channels: frozenset[str] | None) -> None:
+        """Tell those concerned by another ``system:connected`` that there is a gap, and where it ends."""
+        sequence = self._broker.sequence()
+        for connection in self._connections:
+            identity = connection.identity
+            if identity is not None and (channels is None or channels & connection.rooms):
+                self._notices.connected(connection, identity, sequence, recovered=False)
+
+    def signalled(self, name: str, data: bytes) -> None:
+        signal = signals.decode(name, data)
+        if signal is None:
+            _log.warn("a signal that this version does not know: {name}", name=name[:64])
+            return
+        self._acts[type(signal)](signal)
+
+    def _ended(self, signal: signals.Signal) -> None:
+        assert isinstance(signal, signals.Ended)
+        self._sessions.ended(signal)
+
+    def _preferred(self, signal: signals.Signal) -> None:
+        assert isinstance(signal, signals.Preferred)
+        self._sessions.mute(signal.user, signal.preferences)
+
+    def displaced(self, owner: Owner) -> None:
+        self._sessions.displace(owner)
+
+    # -- the store, after it was away
+
+    def returned(self) -> None:
+        if self._comparing:
+            self._again = True
+            return
+        self._comparing = True
+        comparing = Deferred.fromCoroutine(self._compare())
+        comparing.addErrback(_failed).addBoth(self._compared)
+
+    def _compared(self, result: object) -> None:
+        self._comparing = False
+        if self._again:
+            self._again = False
+            self.returned()
+
+    async def _compare(self) -> None:
+        live = [connection for connection in self._connections if connection.state is State.LIVE]
+        owners = [connection.owner for connection in live]
+        kept = await self._store.compare([_held(connection) for connection in live])
+        for connection, owner, found in zip(live, owners, kept, strict=True):
+            await self._keep(connection, owner, found)
+
+    async def _keep(self, connection: Connection, owner: Owner, kept: Kept) -> None:
+        if connection.owner != owner:
+            # It has become somebody else meanwhile.
+            return
+        if kept.owner is None:
+            self._sessions.displace(owner)
+            return
+        connection.generation = kept.owner.generation
+        if connection.state is not State.LIVE:
+            # It ended while the store was asked, under a generation that was no longer its own.
+            self._sessions.suspend(connection)
+            return
+        for room in sorted(kept.full):
+            if room in connection.rooms:
+                self._rooms.remove(connection, room)
+                self._notices.left(connection, room)
+                self._notices.refused(connection, [self._sessions.full(room)])
+
+
+def _held(connection: Connection) -> Held:
+    rooms = {room: room in connection.joined for room in connection.rooms}
+    return Held(connection.owner, connection.session_id, rooms, connection.since, connection.idle)
+
+
+def _failed(failure: Failure) -> None:
+    """The bus has gone again: there will be another return."""
+    if not failure.check(BrokerUnavailable):
+        _log.failure("the store could not be compared", failure)

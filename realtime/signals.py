@@ -1,0 +1,45 @@
+"""Signals: what nodes tell each other beside publications, by name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from .broker.interface import Preferences
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """Sessions of one user that have ended for good, by connection; `reason` is that of a `Close`."""
+
+    user: str
+    connections: tuple[str, ...]
+    reason: str
+
+
+class Preferred(msgspec.Struct, frozen=True, gc=False):
+    """A user has new preferences."""
+
+    user: str
+    preferences: Preferences
+
+
+Signal = Ended | Preferred
+
+_TYPES: Final[dict[str, Any]] = {"ended": Ended, "preferred": Preferred}
+_NAMES: Final = {kind: name for name, kind in _TYPES.items()}
+
+
+def encode(signal: Signal) -> tuple[str, bytes]:
+    """The name and the data under which `IBroker.signal` sends it."""
+    return _NAMES[type(signal)], msgspec.json.encode(signal)
+
+
+def decode(name: str, data: bytes) -> Signal | None:
+    """What was signalled; None for what this version does not know."""
+    kind = _TYPES.get(name)
+    try:
+        found: Signal | None = None if kind is None else msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        return None
+    return found
