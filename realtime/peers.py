@@ -43,7 +43,8 @@ class Peers:
         self._sessions = sessions
         self._notices = notices
         self._comparing = False
-        self._again = False
+        # whether to compare once more, and if so whether the store had lost what it had
+        self._again: bool | None = None
         self._acts: Final[dict[type, Callable[[signals.Signal], None]]] = {
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
@@ -77,24 +78,24 @@ class Peers:
 
     # -- the store, after it was away
 
-    def returned(self) -> None:
+    def returned(self, lost: bool) -> None:
         if self._comparing:
-            self._again = True
+            self._again = lost or bool(self._again)
             return
         self._comparing = True
-        comparing = Deferred.fromCoroutine(self._compare())
+        comparing = Deferred.fromCoroutine(self._compare(lost))
         comparing.addErrback(_failed).addBoth(self._compared)
 
     def _compared(self, result: object) -> None:
         self._comparing = False
-        if self._again:
-            self._again = False
-            self.returned()
+        again, self._again = self._again, None
+        if again is not None:
+            self.returned(again)
 
-    async def _compare(self) -> None:
+    async def _compare(self, lost: bool) -> None:
         live = [connection for connection in self._connections if connection.state is State.LIVE]
         owners = [connection.owner for connection in live]
-        kept = await self._store.compare([_held(connection) for connection in live])
+        kept = await self._store.compare([_held(connection) for connection in live], lost)
         for connection, owner, found in zip(live, owners, kept, strict=True):
             await self._keep(connection, owner, found)
 

@@ -88,7 +88,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     """What became of a `Held` session when the store was compared with it.
 
     :ivar owner: who holds it now: the same connection, perhaps under a later generation; None if it
-        was taken up elsewhere.
+        was taken up elsewhere, or has ended.
     :ivar full: rooms in which it had no place any more.
     """
 
@@ -159,8 +159,8 @@ class IPeer(Interface):
     def displaced(owner: Owner) -> None:
         """Another node has taken up this session."""
 
-    def returned() -> None:
-        """The store may have lost or changed what this node had in it: compare (`IStateStore.compare`)."""
+    def returned(lost: bool) -> None:
+        """The store was away, and is to be compared with what lives here (`IStateStore.compare`)."""
 
 
 class IBroker(Interface):
@@ -295,10 +295,13 @@ class IStateStore(Interface):
         :raises RoomFull: one of its rooms, left meanwhile, is full.
         """
 
-    def compare(held: list[Held]) -> Deferred[list[Kept]]:
+    def compare(held: list[Held], lost: bool) -> Deferred[list[Kept]]:
         """Put the store in step with all live sessions of this node, after it was away.
 
-        What the store lacks is written anew; what it has of this node's and is not live ends.
+        What it has of this node's and is not live ends.
+
+        :param lost: whether the store may have lost what it had: what it lacks is written anew. Else
+            a session that it lacks was ended by another node.
         """
 
     def members(room: str) -> Deferred[list[Presence]]:

@@ -187,7 +187,7 @@ class MemoryStateStore:
         preferences = self._preferences.get(owner.user, _NONE)
         return succeed(Restored(owner, rest.publications, self._broker.sequence(), preferences))
 
-    def compare(self, held: list[Held]) -> Deferred[list[Kept]]:
+    def compare(self, held: list[Held], lost: bool) -> Deferred[list[Kept]]:
         return succeed([Kept(session.owner) for session in held])
 
     def _check_return(self, held: _Session, limits: Limits) -> None:

@@ -1,9 +1,9 @@
 -- Read what some channels' logs have after a number.
 --
 -- ARGV: run, bytes that may be read, then per channel: name, the number after which it is wanted,
--- the epoch that the log must have ('' for any), and whether all of it must be there ('1').
--- Answers {'OK', place, texts of one channel, …}, a table of texts per channel and `false` for one
--- that can't prove that it has all; {'TOO MUCH'} if it is more than may be read.
+-- the epoch that the log must have ('' for any, also for a channel that has no log yet).
+-- Answers {'OK', place, …}, followed by a table of texts per channel, or `false` for one that can't
+-- prove that it has all; {'TOO MUCH'} if it is more than may be read.
 
 if not known() then
   return RESUME
@@ -18,9 +18,14 @@ for index = 3, #ARGV, 3 do
     floor = channel.last
   end
   local texts = {}
-  if not channel.born or (epoch ~= '' and epoch ~= epoch_of(channel)) or floor > since then
+  if not channel.born and epoch == '' then
+    floor = 0
+  elseif not channel.born or (epoch ~= '' and epoch ~= epoch_of(channel)) then
+    floor = since + 1
+  end
+  if floor > since then
     texts = false
-  else
+  elseif channel.born then
     local from = digits(since + 1)
     while true do
       local entries = redis.call('XRANGE', channel.log, from, '+', 'COUNT', 200)
