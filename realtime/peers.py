@@ -43,8 +43,9 @@ class Peers:
         self._sessions = sessions
         self._notices = notices
         self._comparing = False
-        # whether to compare once more, and if so whether the store had lost what it had
-        self._again: bool | None = None
+        self._again = False
+        # whether the store has lost what it had, and not all of it has been written anew since
+        self._lost = False
         self._acts: Final[dict[type, Callable[[signals.Signal], None]]] = {
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
@@ -79,27 +80,31 @@ class Peers:
     # -- the store, after it was away
 
     def returned(self, lost: bool) -> None:
-        if self._comparing:
-            self._again = lost or bool(self._again)
-            return
-        self._comparing = True
-        comparing = Deferred.fromCoroutine(self._compare(lost))
+        self._lost |= lost
+        self._again = True
+        if not self._comparing:
+            self._compare_again()
+
+    def _compare_again(self) -> None:
+        self._comparing, self._again = True, False
+        comparing = Deferred.fromCoroutine(self._compare(self._lost))
         comparing.addErrback(_failed).addBoth(self._compared)
 
     def _compared(self, result: object) -> None:
         self._comparing = False
-        again, self._again = self._again, None
-        if again is not None:
-            self.returned(again)
+        if self._again:
+            self._compare_again()
 
     async def _compare(self, lost: bool) -> None:
         live = [connection for connection in self._connections if connection.state is State.LIVE]
         owners = [connection.owner for connection in live]
         kept = await self._store.compare([_held(connection) for connection in live], lost)
         for connection, owner, found in zip(live, owners, kept, strict=True):
-            await self._keep(connection, owner, found)
+            self._keep(connection, owner, found)
+        if not self._again:
+            self._lost = False
 
-    async def _keep(self, connection: Connection, owner: Owner, kept: Kept) -> None:
+    def _keep(self, connection: Connection, owner: Owner, kept: Kept) -> None:
         if connection.owner != owner:
             # It has become somebody else meanwhile.
             return

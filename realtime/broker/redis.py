@@ -1,0 +1,352 @@
+"""RedisBroker: the bus of many nodes over one Redis (DESIGN.md sections 4, 6 and 7).
+
+A publication is one script, which places, logs and publishes it. This node's own come back to it like
+all others, over its one subscriber connection (`hearing`), so that each node hears everything in the
+same order.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..errors import BrokerUnavailable
+from ..messages import (
+    EVERYONE,
+    Position,
+    Publication,
+    Published,
+    Sequence,
+    SessionRecord,
+    entitled,
+    number_of,
+)
+from .hearing import READ_BYTES, RETRY_AFTER, Hearing, Point
+from .interface import IBroker, IDelivery, IPeer, Page, Recovered
+from .redis_link import Link, SubscriberLink
+from .scripts import Scripts
+from .texts import head_of, parse, parse_place
+
+_log = Logger()
+
+#: How often a script is repeated after another run of the server was found.
+RESUMES: Final = 3
+
+Argument = bytes | str | int
+
+
+class Links(msgspec.Struct, frozen=True):
+    """The connections of one broker: for what changes, for what is read, for what is heard."""
+
+    commands: Link
+    reads: Link
+    subscriber: SubscriberLink
+
+    def __iter__(self) -> Any:
+        return iter((self.commands, self.reads, self.subscriber))
+
+
+@implementer(IBroker)
+class RedisBroker:
+    """The bus over Redis.
+
+    :param node: this node's id.
+    :param prefix: what the names of all keys and channels begin with.
+    :param connect: makes the connections. It is given this broker, whose `commands_up`,
+        `subscriber_up`, `subscriber_down` and `message` are to be called.
+    :param durable: whether a publication is acknowledged only once a replica has it.
+    :param max_bytes: bytes that may be read of one channel's log.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        node: str,
+        prefix: str,
+        scripts: Scripts,
+        connect: Callable[[RedisBroker], Links],
+        durable: bool,
+        max_bytes: int,
+    ) -> None:
+        self.node = node
+        self._clock = clock
+        self._prefix = prefix.encode()
+        self._scripts = scripts
+        self._durable = durable
+        self._max_bytes = max_bytes
+        self._links = connect(self)
+        self._hearing: Hearing | None = None
+        self._peer: IPeer | None = None
+        self._ready: Deferred[None] = Deferred()
+        self._highest = 0
+        self._resuming: list[Deferred[None]] | None = None
+
+    # -- life
+
+    def start(self, delivery: IDelivery, peer: IPeer) -> Deferred[None]:
+        self._peer = peer
+        self._hearing = Hearing(
+            self._clock,
+            self,
+            self._links.subscriber,
+            node=self.node,
+            prefix=self._prefix,
+            max_bytes=self._max_bytes,
+            delivery=delivery,
+            peer=peer,
+            ready=self._heard,
+        )
+        self._hearing.start()
+        for link in self._links:
+            link.start()
+        return self._ready
+
+    def _heard(self) -> None:
+        if not self._ready.called:
+            self._ready.callback(None)
+
+    def stop(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        hearing, self._hearing, self._peer = self._hearing, None, None
+        if hearing is not None:
+            hearing.stop()
+        for link in self._links:
+            await link.stop()
+
+    @property
+    def hearing(self) -> Hearing:
+        """What this node hears.
+
+        :raises BrokerUnavailable: the broker is not started, or stopped.
+        """
+        if self._hearing is None:
+            raise BrokerUnavailable
+        return self._hearing
+
+    def alive(self) -> bool:
+        return not self.causes()
+
+    def causes(self) -> list[str]:
+        if self._hearing is None:
+            return ["broker_unavailable"]
+        causes = []
+        if not (self._links.commands.up and self._links.reads.up):
+            causes.append("redis_unavailable")
+        if not self._links.subscriber.up:
+            causes.append("redis_subscriber_unavailable")
+        elif self._hearing.line.stopped:
+            causes.append("redis_repairing")
+        return causes
+
+    def sequence(self) -> Sequence:
+        return Sequence("", 0, 0) if self._hearing is None else self._hearing.line.sequence
+
+    # -- connections
+
+    def commands_up(self, link: Link) -> None:
+        """The connection for changes is up: what happened meanwhile is not known here."""
+        if self.sequence().epoch:
+            # First whether this is still the data that we know: then what the store lacks was ended.
+            self.resume().addCallbacks(lambda _: self._tell_returned(lost=False), _gone)
+
+    def subscriber_up(self, link: Link) -> None:
+        """The subscriber connection is up."""
+        if self._hearing is not None:
+            self._hearing.up()
+
+    def subscriber_down(self, link: Link) -> None:
+        """The subscriber connection is down."""
+        if self._hearing is not None:
+            self._hearing.down()
+
+    def message(self, channel: bytes, text: bytes) -> None:
+        """A message on one of the channels that are heard."""
+        if self._hearing is not None:
+            self._hearing.message(channel, text)
+
+    # -- scripts
+
+    def run(self, name: str, *args: Argument) -> Deferred[Any]:
+        """The answer of a script that may change something."""
+        return Deferred.fromCoroutine(self._run(self._links.commands, name, args, RESUMES))
+
+    def run_once(self, name: str, *args: Argument) -> Deferred[Any]:
+        """Like `run`, but in the run of the server that is known now: fails if there is another."""
+        return Deferred.fromCoroutine(self._run(self._links.commands, name, args, 1))
+
+    def read(self, name: str, *args: Argument) -> Deferred[Any]:
+        """The answer of a script that changes nothing, on a connection on which no change waits for it."""
+        return Deferred.fromCoroutine(self._run(self._links.reads, name, args, RESUMES))
+
+    async def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Any:
+        for _ in range(times):
+            answer = await self._scripts.run(link, name, *args)
+            if not (isinstance(answer, list) and answer and answer[0] == b"RESUME"):
+                return answer
+            await self.resume()
+        raise BrokerUnavailable(retry_after=RETRY_AFTER)
+
+    def command(self, *args: Argument) -> Deferred[Any]:
+        """The answer of a plain command."""
+        return self._links.commands.command(*args)
+
+    def at_point(self, channels: Iterable[str], name: str, *args: Argument) -> Deferred[Point]:
+        """See `Hearing.at_point`."""
+        return Deferred.fromCoroutine(self.hearing.at_point(list(channels), name, args))
+
+    # -- the run of the server
+
+    def resume(self) -> Deferred[None]:
+        """Go on with the data of the server that we are connected to now."""
+        done: Deferred[None] = Deferred()
+        if self._resuming is not None:
+            self._resuming.append(done)
+            return done
+        self._resuming = [done]
+        Deferred.fromCoroutine(self._resume()).addBoth(self._resumed)
+        return done
+
+    def _resumed(self, result: Failure | None) -> None:
+        resuming, self._resuming = self._resuming, None
+        for done in resuming or ():
+            if isinstance(result, Failure):
+                done.errback(result)
+            else:
+                done.callback(None)
+
+    async def _resume(self) -> None:
+        now = self.sequence()
+        answer = await self._scripts.run(
+            self._links.commands,
+            "resume",
+            now.epoch,
+            now.generation,
+            max(self._highest, now.number),
+            secrets.token_hex(8),
+        )
+        number, name, generation = answer
+        self._set_place(Sequence(name.decode(), int(generation), int(number)))
+
+    def _set_place(self, place: Sequence) -> None:
+        """The deployment's log is at this place, perhaps of a new epoch."""
+        hearing = self.hearing
+        now = hearing.line.sequence
+        if now.epoch == place.epoch:
+            if now.generation != place.generation:
+                hearing.line.sequence = Sequence(now.epoch, place.generation, now.number)
+                self._tell_returned(lost=True)
+            return
+        self._highest = place.number
+        hearing.begin(place)
+        if now.epoch:
+            self._tell_returned(lost=True)
+
+    def _tell_returned(self, *, lost: bool) -> None:
+        if self._peer is not None:
+            self._peer.returned(lost)
+
+    # -- publishing
+
+    def publish(self, publication: Publication, key: str | None = None) -> Deferred[Published]:
+        if self._hearing is None:
+            return fail(BrokerUnavailable())
+        return self.run("publish", *arguments(publication, key), "", "", "").addCallback(self.published)
+
+    def published(self, answer: list[Any]) -> Published:
+        """What publish.lua says of a publication it took."""
+        told, identity, time, number, offset, born, name, generation = (
+            part.decode() if isinstance(part, bytes) else str(part) for part in answer
+        )
+        repeated = told == "REPEATED"
+        if not number:
+            return Published(identity, int(time), None, None, repeated)
+        self._highest = max(self._highest, int(number))
+        position = Position(int(offset), f"{name}.{born}")
+        sequence = Sequence(name, int(generation), int(number))
+        return Published(identity, int(time), position, sequence, repeated)
+
+    def release(self, channel: str) -> None:
+        if self._hearing is not None:
+            self._hearing.release(channel)
+
+    def signal(self, name: str, data: bytes) -> Deferred[None]:
+        sending = self.command("PUBLISH", self._prefix + b"signals", b"%b\n%b" % (name.encode(), data))
+        return sending.addCallback(lambda _: None)
+
+    # -- reading
+
+    def history(self, room: str, after: int | None, before: int | None, limit: int) -> Deferred[Page]:
+        return Deferred.fromCoroutine(self._history(room, after, before, limit))
+
+    async def _history(self, room: str, after: int | None, before: int | None, limit: int) -> Page:
+        low, high = ("" if bound is None else bound for bound in (after, before))
+        which = "newest" if after is None else "oldest"
+        offset, name, _, texts = await self.read("history", room, low, high, limit, which)
+        return Page([parse(text) for text in texts], Position(int(offset), name.decode()))
+
+    def missed(self, room: str, position: Position) -> Deferred[list[Publication] | None]:
+        return Deferred.fromCoroutine(self._missed(room, position))
+
+    async def _missed(self, room: str, position: Position) -> list[Publication] | None:
+        answer = await self.read("history", room, position.offset, "", 1 << 30, "oldest")
+        offset, name, floor, texts = answer
+        if name.decode() != position.epoch or not int(floor) <= position.offset <= int(offset):
+            return None
+        return [parse(text) for text in texts]
+
+    def recover(self, record: SessionRecord, since: Sequence, limit: int) -> Deferred[Recovered | None]:
+        return Deferred.fromCoroutine(self._recover(record, since, limit))
+
+    async def _recover(self, record: SessionRecord, since: Sequence, limit: int) -> Recovered | None:
+        places: list[Argument] = [EVERYONE, max(since.number, record.opened.number), ""]
+        for room, entry in record.rooms.items():
+            places += (room, max(since.number, entry.sequence), entry.epoch)
+        budget = 2 * limit + READ_BYTES
+        answer = await self.read("recover", budget, since.epoch, since.generation, since.number, *places)
+        if answer[0] != b"OK" or None in answer[2:]:
+            return None
+        if parse_place(answer[1]).generation < self.sequence().generation:
+            raise BrokerUnavailable(retry_after=RETRY_AFTER)
+        texts = [text for texts in answer[2:] for text in texts]
+        return recovered(record, texts, parse_place(answer[1]), limit)
+
+
+def arguments(publication: Publication, key: str | None) -> tuple[Argument, ...]:
+    """The arguments of publish.lua that say what is to be published."""
+    return (
+        publication.channel,
+        "" if key is None else key,
+        int(publication.logged),
+        int(publication.history),
+        publication.id,
+        publication.time,
+        head_of(publication),
+        publication.data,
+    )
+
+
+def recovered(
+    record: SessionRecord, texts: Iterable[bytes], until: Sequence, limit: int
+) -> Recovered | None:
+    """Of what the logs have, what a session was to get; None if that is over `limit` bytes."""
+    found = [entry for entry in map(parse, texts) if entitled(record, entry)]
+    if sum(len(entry.data) for entry in found) > limit:
+        return None
+    found.sort(key=number_of)
+    return Recovered(found, until)
+
+
+def _gone(failure: Failure) -> None:
+    """The connection has gone; it is made again with all that belongs to it."""
+    failure.trap(BrokerUnavailable)

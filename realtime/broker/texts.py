@@ -1,0 +1,97 @@
+"""Publications as they travel through Redis: three lines, of which the last is the payload as it is.
+
+::
+
+    number offset born epoch generation     (empty for what is not logged)
+    {"e": event, "i": id, "t": time, …}
+    payload
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..messages import Audience, Position, Publication, Sequence
+
+
+class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The second line. What is empty is left out."""
+
+    e: str
+    i: str
+    t: int
+    a: bool = False
+    r: tuple[str, ...] = ()
+    u: tuple[str, ...] = ()
+    xu: tuple[str, ...] = ()
+    xc: tuple[str, ...] = ()
+    h: bool = False
+    b: bool = False
+    s: tuple[str, ...] = ()
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Head).decode
+
+#: Audiences of one room recur with every message.
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+def head_of(publication: Publication) -> bytes:
+    """The second line of a publication."""
+    audience = publication.audience
+    return _encode(
+        Head(
+            publication.event,
+            publication.id,
+            publication.time,
+            audience.everyone,
+            tuple(audience.rooms),
+            tuple(audience.users),
+            tuple(audience.except_users),
+            tuple(audience.except_connections),
+            publication.history,
+            publication.binary,
+            publication.splice,
+        )
+    )
+
+
+def _set(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(names) if names else _NOBODY
+
+
+def parse(text: bytes) -> Publication:
+    """The publication of a text.
+
+    :raises ValueError: it is none. (`msgspec.DecodeError` is one.)
+    """
+    place, line, data = text.split(b"\n", 2)
+    position: Position | None = None
+    sequence: Sequence | None = None
+    if place:
+        number, offset, born, name, generation = place.decode().split(" ")
+        position = Position(int(offset), f"{name}.{born}")
+        sequence = Sequence(name, int(generation), int(number))
+    head = _decode(line)
+    return Publication(
+        head.e,
+        data,
+        Audience(head.a, _set(head.u), _set(head.r), _set(head.xu), _set(head.xc)),
+        head.i,
+        head.t,
+        sequence is not None,
+        head.h,
+        head.b,
+        head.s,
+        position,
+        sequence,
+    )
+
+
+def parse_place(text: bytes) -> Sequence:
+    """The place that scripts say as ``number epoch generation``."""
+    number, name, generation = text.decode().split(" ")
+    return Sequence(name, int(generation), int(number))
