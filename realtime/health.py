@@ -35,7 +35,7 @@ class Health:
     :param seconds: a monotonic clock; uptime counts from now.
     :param limit: the most connections (WS_MAX_CONNECTIONS).
     :param connections: how many there are.
-    :param broker: whether the bus would take a publication now.
+    :param broker: why the bus would take no publication now: stable words; none if it would.
     :param memory: resident bytes.
     """
 
@@ -47,7 +47,7 @@ class Health:
         seconds: Callable[[], float],
         limit: int,
         connections: Callable[[], int],
-        broker: Callable[[], bool],
+        broker: Callable[[], list[str]],
         memory: Callable[[], int] = resident_bytes,
     ) -> None:
         self.phase = Phase.STARTING
@@ -65,9 +65,7 @@ class Health:
         causes = []
         if self.phase is not Phase.SERVING:
             causes.append(self.phase.value)
-        if not self._broker():
-            causes.append("broker_unavailable")
-        return causes
+        return causes + self._broker()
 
     def readiness(self) -> dict[str, Any]:
         """``{status: ready}``, or ``{status: unavailable, causes}``."""
@@ -91,5 +89,5 @@ class Health:
             "uptime": int(self._seconds() - self._started),
             "connections": {"open": self._connections(), "limit": self._limit},
             "memory": {"resident": self._memory()},
-            "broker": {"alive": self._broker()},
+            "broker": {"alive": not self._broker()},
         }

@@ -225,7 +225,7 @@ class Node(MultiService):
             seconds=self._clock.seconds,
             limit=self.settings.ws_max_connections,
             connections=lambda: len(self.engine),
-            broker=self.broker.alive,
+            broker=self.broker.causes,
         )
 
     def _watch(self) -> None:

@@ -18,7 +18,7 @@ class HealthTests(SynchronousTestCase):
             seconds=self.clock.seconds,
             limit=100,
             connections=lambda: 7,
-            broker=lambda: self.alive,
+            broker=lambda: [] if self.alive else ["broker_unavailable"],
             memory=lambda: 4096,
         )
 

@@ -422,12 +422,18 @@ class Hearing:
         self._ready()
 
     async def _subscribe_all(self) -> list[str]:
+        """Hear all that is needed. (What was heard before a break is again: the link sees to that.)"""
         for channel in [name for name, waiting in self._heard.items() if waiting is None]:
-            if not self._needed(channel):
+            if channel != EVERYONE and not self._needed(channel):
                 self._leave(channel)
+                self._subscriber.unsubscribe(self._names([channel])).addErrback(_gone)
         self._heard.setdefault(EVERYONE, [])
         wanted = list(self._heard)
-        await self._subscriber.subscribe([self._inbox, self._signals, self._epochs, *self._names(wanted)])
+        names = [self._inbox, self._signals, self._epochs, *self._names(wanted)]
+        known = self._subscriber.channels
+        lacking = [name for name in names if name not in known]
+        if lacking:
+            await self._subscriber.subscribe(lacking)
         self._subscribed(None, wanted)
         return wanted
 
