@@ -38,6 +38,16 @@ FAULTS: Final = (
     *("bad_request", "forbidden", "unsupported_version"),
 )
 
+#: The connections to Redis.
+LINKS: Final = ("commands", "reads", "subscriber", "listener", "stream")
+
+#: Kinds of Redis' error replies that have a name of their own.
+REDIS_ERRORS: Final = (
+    *("ASK", "BUSY", "CLUSTERDOWN", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH", "NOPERM"),
+    *("NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS", "WRONGTYPE"),
+    "timeout",
+)
+
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
@@ -131,6 +141,57 @@ class _Times(Collector):
 _Collector = TypeVar("_Collector", _Counts, _Count, _Times)
 
 
+class RedisMetrics:
+    """What the connections to Redis count; all zero on the embedded broker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counts(name: str, text: str, label: str, values: Iterable[str]) -> _Counts:
+            counter = _Counts(f"realtime_redis_{name}", text, label, values)
+            registry.register(counter)
+            return counter
+
+        self._commands = counts("commands", "Commands sent to Redis.", "link", LINKS)
+        self._errors = counts(
+            "errors", "Commands that Redis refused or left unanswered.", "kind", REDIS_ERRORS
+        )
+        self._connects = counts("connects", "Connections to Redis that came up.", "link", LINKS)
+        self._disconnects = counts("disconnects", "Connections to Redis that were lost.", "link", LINKS)
+        self._gauges = {
+            name: Gauge(f"realtime_{name}", text, registry=registry)
+            for name, text in (
+                ("redis_up", "Whether the bus would take a publication now."),
+                ("redis_round_trip_seconds", "How long the last probe took to come back."),
+                ("redis_probe_age_seconds", "For how long a probe has been on its way."),
+                ("bus_channels", "Channels that this node is subscribed to."),
+                ("bus_kept", "Messages kept back until what was missed has been read."),
+                ("bus_repairs", "How often what was missed was read from the logs."),
+                ("bus_repaired", "Publications that were missed and read from the logs."),
+                ("bus_resets", "How often clients had to be told of a gap."),
+            )
+        }
+
+    def watch(self, **figures: Callable[[], float]) -> None:
+        """Take figures from functions, by the names of gauges without ``realtime_``."""
+        for name, figure in figures.items():
+            self._gauges[name].set_function(figure)
+
+    def commands(self, link: str, count: int) -> None:
+        """So many more commands were sent over a connection."""
+        self._commands.add(link, count)
+
+    def error(self, link: str, kind: str) -> None:
+        """A command was answered with an error, or not in time."""
+        self._errors.add(kind)
+
+    def connected(self, link: str) -> None:
+        """A connection came up."""
+        self._connects.add(link)
+
+    def disconnected(self, link: str) -> None:
+        """A connection was lost."""
+        self._disconnects.add(link)
+
+
 class Metrics:
     """What a node counts. `registry` holds all of it.
 
@@ -147,6 +208,7 @@ class Metrics:
         self._name_connection_counters()
         self._name_message_counters()
         self._name_publication_counters()
+        self.redis = RedisMetrics(self.registry)
 
     def _counter(self, name: str, text: str) -> _Count:
         return self._registered(_Count(f"realtime_{name}", text))
@@ -226,10 +288,6 @@ class Metrics:
         rooms: Callable[[], float],
         members: Callable[[], float],
         queue_bytes: Callable[[], float],
-        log_entries: Callable[[], float],
-        log_bytes: Callable[[], float],
-        channels: Callable[[], float],
-        sessions: Callable[[], float],
         strangers: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
@@ -242,11 +300,21 @@ class Metrics:
         self._rooms.set_function(rooms)
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
-        self._log_entries.set_function(log_entries)
-        self._log_bytes.set_function(log_bytes)
+        self._strangers.set_function(strangers)
+
+    def watch_logs(
+        self,
+        *,
+        entries: Callable[[], float],
+        size: Callable[[], float],
+        channels: Callable[[], float],
+        sessions: Callable[[], float],
+    ) -> None:
+        """Take the figures of the embedded broker from these functions."""
+        self._log_entries.set_function(entries)
+        self._log_bytes.set_function(size)
         self._channels.set_function(channels)
         self._sessions.set_function(sessions)
-        self._strangers.set_function(strangers)
 
     def connected(self, transport: str) -> None:
         """A connection opened."""

@@ -15,10 +15,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from . import __version__
+from . import __version__, bus
 from .auth import Authenticator
-from .broker.memory import MemoryBroker
-from .broker.memory_state import MemoryStateStore
+from .broker.interface import IBroker, IStateStore
 from .connections import Connections, IReceiver
 from .errors import Close
 from .fanout import Fanout
@@ -87,12 +86,9 @@ class Node(MultiService):
         self._draining = False
         self.metrics = Metrics()
         self.notices = Notices(self.metrics, wall)
-        self.broker = _broker(settings, clock)
+        self.broker, self.store = self._bus()
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.store = MemoryStateStore(
-            clock, self.broker, Announcer(wall), window=settings.recovery_window, wall=wall
-        )
         self.fanout = Fanout(self.rooms, self.metrics, wall)
         self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
         self.sessions = self._sessions()
@@ -121,6 +117,22 @@ class Node(MultiService):
         self._watch()
 
     # -- building
+
+    def _bus(self) -> tuple[IBroker, IStateStore]:
+        """The broker and the state store: those of this process, or those that all nodes share."""
+        settings = self.settings
+        if settings.redis_url:
+            shared, store = bus.shared(settings, self._clock, self._wall, self.id, self.metrics.redis)
+            self.metrics.redis.watch(**shared.figures())
+            return shared, store
+        broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
+        self.metrics.watch_logs(
+            entries=lambda: broker.entries,
+            size=lambda: broker.stored,
+            channels=lambda: broker.channels,
+            sessions=lambda: embedded.sessions,
+        )
+        return broker, embedded
 
     def _sessions(self) -> Sessions:
         settings = self.settings
@@ -238,10 +250,6 @@ class Node(MultiService):
             rooms=lambda: len(self.rooms),
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
-            log_entries=lambda: self.broker.entries,
-            log_bytes=lambda: self.broker.stored,
-            channels=lambda: self.broker.channels,
-            sessions=lambda: self.store.sessions,
             strangers=lambda: self.door.strangers,
         )
 
@@ -376,18 +384,3 @@ def _port(listening: IListeningPort) -> int:
     host: Any = listening.getHost()
     port: int = host.port
     return port
-
-
-def _broker(settings: Settings, clock: Any) -> MemoryBroker:
-    return MemoryBroker(
-        clock,
-        # A dead transport may go unnoticed for the heartbeat's time; the window begins after it.
-        retention=settings.recovery_window + settings.ws_ping_interval + settings.ws_ping_timeout,
-        idempotency=settings.recovery_window,
-        max_messages=settings.recovery_max_messages,
-        max_bytes=settings.recovery_max_bytes,
-        history=settings.room_message_history,
-        history_ttl=settings.room_history_ttl,
-        max_channels=settings.max_channels,
-        max_total=settings.max_log_bytes,
-    )

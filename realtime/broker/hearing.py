@@ -429,12 +429,12 @@ class Hearing:
                 self._subscriber.unsubscribe(self._names([channel])).addErrback(_gone)
         self._heard.setdefault(EVERYONE, [])
         wanted = list(self._heard)
-        names = [self._inbox, self._signals, self._epochs, *self._names(wanted)]
         known = self._subscriber.channels
-        lacking = [name for name in names if name not in known]
+        lacking = [name for name in wanted if self._channel_prefix + name.encode() not in known]
         if lacking:
-            await self._subscriber.subscribe(lacking)
-        self._subscribed(None, wanted)
+            own = [self._inbox, self._signals, self._epochs]
+            await self._subscriber.subscribe([*own, *self._names(lacking)])
+            self._subscribed(None, lacking)
         return wanted
 
     async def _read_missed(self, channels: list[str], turn: int) -> tuple[list[Publication], list[str]]:

@@ -149,6 +149,23 @@ class RedisBroker:
             causes.append("redis_repairing")
         return causes
 
+    def figures(self) -> dict[str, Callable[[], float]]:
+        """What metrics tell of the bus, by name."""
+
+        def heard(figure: Callable[[Hearing], float]) -> Callable[[], float]:
+            return lambda: 0.0 if self._hearing is None else figure(self._hearing)
+
+        return {
+            "redis_up": lambda: float(self.alive()),
+            "redis_round_trip_seconds": heard(lambda hearing: hearing.round_trip),
+            "redis_probe_age_seconds": heard(lambda hearing: hearing.probe_age),
+            "bus_channels": heard(lambda hearing: hearing.channels),
+            "bus_kept": heard(lambda hearing: hearing.line.kept),
+            "bus_repairs": heard(lambda hearing: hearing.repairs),
+            "bus_repaired": heard(lambda hearing: hearing.repaired),
+            "bus_resets": heard(lambda hearing: hearing.resets),
+        }
+
     def sequence(self) -> Sequence:
         return Sequence("", 0, 0) if self._hearing is None else self._hearing.line.sequence
 
