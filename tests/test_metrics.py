@@ -39,11 +39,10 @@ class MetricsTests(SynchronousTestCase):
             rooms=lambda: rooms[0],
             members=lambda: 9,
             queue_bytes=lambda: 100,
-            log_entries=lambda: 50,
-            log_bytes=lambda: 51,
-            channels=lambda: 52,
-            sessions=lambda: 53,
             strangers=lambda: 54,
+        )
+        self.metrics.watch_logs(
+            entries=lambda: 50, size=lambda: 51, channels=lambda: 52, sessions=lambda: 53
         )
         rooms[0] = 8
         self.assertEqual(self.value("realtime_connections", transport="websocket"), 5)
