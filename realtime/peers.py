@@ -49,6 +49,7 @@ class Peers:
         self._acts: Final[dict[type, Callable[[signals.Signal], None]]] = {
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
+            signals.Crowded: self._crowded,
         }
 
     def reset(self, channels: frozenset[str] | None) -> None:
@@ -73,6 +74,10 @@ class Peers:
     def _preferred(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Preferred)
         self._sessions.mute(signal.user, signal.preferences)
+
+    def _crowded(self, signal: signals.Signal) -> None:
+        assert isinstance(signal, signals.Crowded)
+        self._sessions.evict(signal.user)
 
     def displaced(self, owner: Owner) -> None:
         self._sessions.displace(owner)

@@ -41,7 +41,7 @@ from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
 from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
-from .signals import Ended
+from .signals import Crowded, Ended
 
 _log = Logger()
 
@@ -197,11 +197,19 @@ class Sessions:
         try:
             return await enter()
         except TooManyConnections:
-            for other in self._connections.of_user(user):
-                if other.outlet.owes_pong:
-                    self.end(other, Close.EVICTED)
-                    return await enter()
+            if self.evict(user):
+                return await enter()
+            # One on another node makes room for the next try.
+            await self._broker.signal(*signals.encode(Crowded(user)))
             raise
+
+    def evict(self, user: str) -> bool:
+        """End one of a user's connections here that owes a pong; whether there was one."""
+        for connection in self._connections.of_user(user):
+            if connection.outlet.owes_pong:
+                self.end(connection, Close.EVICTED)
+                return True
+        return False
 
     def _defaults(self, identity: Identity) -> tuple[dict[str, bool], list[RealtimeError]]:
         """The rooms that come with an identity, whether each is joined, and refusals of those too many."""

@@ -24,9 +24,15 @@ class Preferred(msgspec.Struct, frozen=True, gc=False):
     preferences: Preferences
 
 
-Signal = Ended | Preferred
+class Crowded(msgspec.Struct, frozen=True, gc=False):
+    """A user was refused a connection for having too many: one that owes a pong is to make room."""
 
-_TYPES: Final[dict[str, Any]] = {"ended": Ended, "preferred": Preferred}
+    user: str
+
+
+Signal = Ended | Preferred | Crowded
+
+_TYPES: Final[dict[str, Any]] = {"ended": Ended, "preferred": Preferred, "crowded": Crowded}
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 
 
