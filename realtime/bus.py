@@ -46,14 +46,18 @@ def shared(
 ) -> tuple[RedisBroker, RedisStateStore]:
     """The broker and the store that all nodes of a deployment share."""
     address = parse(settings.redis_url, settings.redis_password)
-    prefix = f"realtime:{settings.redis_database}:"
+    sharded = address.kind == "cluster"
+    # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
+    number = f"{{{settings.redis_database}}}" if sharded else str(settings.redis_database)
+    prefix = f"realtime:{number}:"
     times = StateTimes(
         window=settings.recovery_window,
         grace=settings.presence_grace,
         lease=settings.presence_interval,
         dead=_dead(settings),
     )
-    scripts = Scripts({"PREFIX": prefix, **_constants(settings), **times.constants()})
+    publish = "SPUBLISH" if sharded else "PUBLISH"
+    scripts = Scripts({"PREFIX": prefix, "PUBLISH": publish, **_constants(settings), **times.constants()})
     connector = Connector(clock, user=address.user, password=address.password, tls=address.tls)
 
     def connect(broker: RedisBroker) -> Links:
@@ -69,6 +73,7 @@ def shared(
                 on_up=broker.subscriber_up,
                 on_down=broker.subscriber_down,
                 on_message=broker.message,
+                sharded=sharded,
                 counters=counters,
             ),
         )
@@ -79,6 +84,7 @@ def shared(
         prefix=prefix,
         scripts=scripts,
         connect=connect,
+        sharded=sharded,
         durable=address.kind in ("sentinel", "cluster"),
         max_bytes=settings.recovery_max_bytes,
     )
@@ -107,7 +113,6 @@ def _retention(settings: Settings) -> float:
 def _constants(settings: Settings) -> dict[str, str | int]:
     """The constants of the scripts that publish and read, in milliseconds, counts and bytes."""
     return {
-        "PUBLISH": "PUBLISH",
         "RETENTION": round(_retention(settings) * 1000),
         "MAX_MESSAGES": max(settings.recovery_max_messages, settings.room_message_history),
         "MAX_BYTES": settings.recovery_max_bytes,

@@ -62,6 +62,7 @@ class RedisBroker:
     :param prefix: what the names of all keys and channels begin with.
     :param connect: makes the connections. It is given this broker, whose `commands_up`,
         `subscriber_up`, `subscriber_down` and `message` are to be called.
+    :param sharded: whether the subscriber connection listens by sharded pub/sub.
     :param durable: whether a publication is acknowledged only once a replica has it.
     :param max_bytes: bytes that may be read of one channel's log.
     """
@@ -74,6 +75,7 @@ class RedisBroker:
         prefix: str,
         scripts: Scripts,
         connect: Callable[[RedisBroker], Links],
+        sharded: bool,
         durable: bool,
         max_bytes: int,
     ) -> None:
@@ -81,6 +83,7 @@ class RedisBroker:
         self._clock = clock
         self._prefix = prefix.encode()
         self._scripts = scripts
+        self._publish_command = "SPUBLISH" if sharded else "PUBLISH"
         self._durable = durable
         self._max_bytes = max_bytes
         self._links = connect(self)
@@ -298,7 +301,8 @@ class RedisBroker:
             self._hearing.release(channel)
 
     def signal(self, name: str, data: bytes) -> Deferred[None]:
-        sending = self.command("PUBLISH", self._prefix + b"signals", b"%b\n%b" % (name.encode(), data))
+        text = b"%b\n%b" % (name.encode(), data)
+        sending = self.command(self._publish_command, self._prefix + b"signals", text)
         return sending.addCallback(lambda _: None)
 
     # -- reading

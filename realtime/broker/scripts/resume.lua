@@ -19,7 +19,7 @@ local function begin()
     'HSET', LOG, 'epoch', epoch, 'generation', 1, 'number', digits(number), 'run', RUN,
     'made', got[5] or 0, 'tick', 0, 'oldest', 0
   )
-  redis.call('PUBLISH', PREFIX .. 'epochs', epoch)
+  redis.call(PUBLISH, PREFIX .. 'epochs', epoch)
 end
 
 if not epoch then
