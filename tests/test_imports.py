@@ -46,7 +46,11 @@ WAITING = "twisted.internet.defer twisted.internet.task twisted.internet.interfa
 TABLE = (
     Row(LEVEL_0, LEVEL_0, "msgspec"),
     Row("wire", LEVEL_0, "msgspec zope.interface autobahn.wamp cbor2 msgpack"),
-    Row("broker", f"{LEVEL_0} deadlines periodic", "msgspec zope.interface twisted txredisapi hiredis"),
+    Row(
+        "broker",
+        f"{LEVEL_0} deadlines periodic",
+        "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
+    ),
     Row("routing banner", LEVEL_0, "msgspec"),
     Row("metrics", LEVEL_0, "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),

@@ -107,9 +107,14 @@ class Proxy:
         self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port.getHost().port
+
+    @property
     def url(self) -> str:
         """Where the service seems to be."""
-        return f"http://127.0.0.1:{self._port.getHost().port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def silent(self) -> int:
@@ -131,6 +136,11 @@ class Proxy:
                 side.transport.loseConnection()
             elif isinstance(side, _ToClient) or told:
                 side.transport.abortConnection()
+
+    def freeze(self) -> None:
+        """Carry nothing more over the present connections, which stay open on both sides."""
+        for side in self.sides:
+            side.silent = True
 
     async def cut_after(self, size: int, seconds: float) -> None:
         """Let `size` more bytes through to clients, then `cut`; at the latest after some seconds."""
