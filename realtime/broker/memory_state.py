@@ -108,6 +108,9 @@ class MemoryStateStore:
     def begin(
         self, owner: Owner, session: str, rooms: Mapping[str, bool], since: int, limits: Limits
     ) -> Deferred[Begun]:
+        if session in self._sessions:
+            # The same transport was somebody before, and its end did not come through.
+            self._end(session)
         user = self._users.get(owner.user)
         if user is None:
             user = self._users[owner.user] = _User(self._wall())
@@ -154,13 +157,15 @@ class MemoryStateStore:
 
     def record(self, session: str) -> Deferred[SessionRecord | None]:
         held = self._sessions.get(session)
-        return succeed(None if held is None else held.record)
+        if held is None:
+            return succeed(None)
+        return succeed(msgspec.structs.replace(held.record, rooms=dict(held.record.rooms)))
 
     def take_over(
         self, record: SessionRecord, read: Recovered, since: int, limits: Limits
     ) -> Deferred[Restored | None]:
         held = self._sessions.get(record.session)
-        if held is None or held.record.owner != record.owner:
+        if held is None or held.record.owner != record.owner or held.record.rooms != record.rooms:
             return succeed(None)
         try:
             self._check_return(held, limits)

@@ -1,14 +1,15 @@
 """Scripts: the Lua files of ``scripts/``, run by their digest.
 
-The text of a script is a line ``local NAME = value`` for each constant, ``prelude.lua``, and its own
-file. What precedes them takes the last argument away: the time (milliseconds, the server's clock) from
-which on the caller has given up. Redis runs what it finds in its sockets even when their other end is
-long gone; a script that comes so late does nothing.
+The text of a script is a line ``local NAME = value`` for each constant, ``prelude.lua``, the files that
+it names by lines ``-- uses NAME.lua``, and its own file. What precedes them takes the last argument
+away: the time (milliseconds, the server's clock) from which on the caller has given up. Redis runs what
+it finds in its sockets even when their other end is long gone; a script that comes so late does nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -29,6 +30,7 @@ do
 end
 """
 _PRELUDE: Final = "prelude.lua"
+_USES: Final = re.compile(r"^-- uses (\w+\.lua)$", re.MULTILINE)
 
 
 class Scripts:
@@ -44,10 +46,13 @@ class Scripts:
         head = _GUARD + "".join(f"local {name} = {_literal(value)}\n" for name, value in constants.items())
         head += prelude.read_text("utf-8") + "\n" if prelude.is_file() else ""
         names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
+        texts = {name: folder.joinpath(name).read_text("utf-8") for name in names if name != _PRELUDE}
+        uses = {name: _USES.findall(text) for name, text in texts.items()}
+        parts = {part for used in uses.values() for part in used}
         self._texts = {
-            name.removesuffix(".lua"): head + folder.joinpath(name).read_text("utf-8")
-            for name in names
-            if name != _PRELUDE
+            name.removesuffix(".lua"): head + "".join(texts[part] for part in uses[name]) + text
+            for name, text in texts.items()
+            if name not in parts
         }
         self._digests = {name: _digest(text) for name, text in self._texts.items()}
 

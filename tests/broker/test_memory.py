@@ -2,50 +2,102 @@
 
 from __future__ import annotations
 
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from typing import Any
 
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from realtime.broker.interface import Limits
 from realtime.broker.memory import MemoryBroker
 from realtime.broker.memory_state import MemoryStateStore
-from realtime.messages import Audience
+from realtime.messages import Audience, Membership, Owner, Sequence, SessionRecord
+from realtime.presence import Announcer
 
 from . import contract
-from .contract import Announced, BrokerContract, Delivered, StoreContract
+from .contract import BrokerContract, Delivered, Peer, StoreContract
+
+#: Payload bytes per channel in the log, and again in the history.
+MAX_BYTES = 4000
 
 
-class _Memory(SynchronousTestCase):
+class _Memory:
     def setUp(self) -> None:
         self.clock = Clock()
         self.delivered = Delivered()
+        self.peer = Peer()
         self.make()
 
-    def make(self, max_channels: int = 1000, max_total: int = 10**6) -> None:
+    def make(
+        self, max_channels: int = 1000, max_total: int = 10**6, max_bytes: int = contract.MAX_BYTES
+    ) -> None:
         self.broker = MemoryBroker(
             self.clock,
             retention=contract.RETENTION,
             idempotency=contract.WINDOW,
             max_messages=contract.MAX_MESSAGES,
-            max_bytes=contract.MAX_BYTES,
+            max_bytes=max_bytes,
             history=contract.HISTORY,
             history_ttl=contract.HISTORY_TTL,
             max_channels=max_channels,
             max_total=max_total,
         )
+        announcer = Announcer(self.clock.seconds)
         self.store = MemoryStateStore(
-            self.clock, self.broker, Announced(), window=contract.WINDOW, wall=self.clock.seconds
+            self.clock, self.broker, announcer, window=contract.WINDOW, wall=self.clock.seconds
         )
-        self.successResultOf(self.broker.start(self.delivered))
+        for started in (self.broker.start(self.delivered, self.peer), self.store.start(self.peer)):
+            assert started.called
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def settled(self) -> None:
+        """The call is the marker."""
+
+    async def now(self) -> float:
+        return self.clock.seconds()
 
 
-class MemoryBrokerTests(_Memory, BrokerContract):
+class MemoryBrokerTests(_Memory, BrokerContract, TestCase):
     """`MemoryBroker` provides `IBroker`."""
 
 
-class MemoryStateStoreTests(_Memory, StoreContract):
+class MemoryStateStoreTests(_Memory, StoreContract, TestCase):
     """`MemoryStateStore` provides `IStateStore`."""
 
 
-class MemoryBoundsTests(_Memory):
+class DeliveryTests(_Memory, SynchronousTestCase):
+    """The call is the marker, also within a delivery."""
+
+    def test_recovered_during_delivery(self) -> None:
+        """What waits behind the publication that is being delivered is not recovered: it comes live."""
+
+        def publish() -> Any:
+            return self.successResultOf(self.broker.publish(contract.publication("a")))
+
+        def recovered(number: int) -> list[str]:
+            found = self.successResultOf(self.broker.recover(record, place(number), 10**6))
+            return [entry.id for entry in found.publications]
+
+        def place(number: int) -> Sequence:
+            return Sequence(now.epoch, now.generation, number)
+
+        publish()
+        now = self.broker.sequence()
+        epoch = self.successResultOf(self.broker.history("a", None, None, 1)).position.epoch
+        record = SessionRecord("s", Owner("alice", "c1", 1), {"a": Membership(0, epoch, True)}, place(0))
+        seen: list[Any] = []
+
+        def meanwhile() -> None:
+            seen.extend((publish().id, self.broker.sequence(), recovered(1)))
+
+        self.delivered.during = meanwhile
+        told = publish()
+        self.assertEqual(seen[1:], [told.sequence, [told.id]])
+        self.assertEqual(recovered(told.sequence.number), [seen[0]])
+
+
+class MemoryBoundsTests(_Memory, SynchronousTestCase):
     """What the memory broker keeps is bounded, and what it drops it never hides.
 
     The channel of everyone is always there, one of those counted.
@@ -79,7 +131,7 @@ class MemoryBoundsTests(_Memory):
         self.clock.advance(contract.HISTORY_TTL * 2)
         self.broker.sweep()
         self.assertEqual(self.broker.channels, 2)
-        self.broker.release("a")
+        self.broker.let_go("a")
         self.clock.advance(contract.HISTORY_TTL * 2)
         self.broker.sweep()
         self.assertEqual(self.broker.channels, 1)
@@ -110,7 +162,7 @@ class MemoryBoundsTests(_Memory):
         self.broker.hold("a")
         self.publish("b")
         self.publish("c")
-        self.broker.release("a")
+        self.broker.let_go("a")
         self.publish("d")
         shown = [self.successResultOf(self.broker.history(r, None, None, 1)).position.epoch for r in "abc"]
         self.assertEqual([bool(epoch) for epoch in shown], [True, False, True])
@@ -126,11 +178,12 @@ class MemoryBoundsTests(_Memory):
 
     def test_bytes_of_a_channel(self) -> None:
         """A channel's log and history hold no more bytes than could be replayed."""
+        self.make(max_bytes=MAX_BYTES)
         for _ in range(9):
             self.publish("a", b"x" * 1000)
-        self.assertEqual(self.broker.entries, contract.MAX_BYTES // 1000)
+        self.assertEqual(self.broker.entries, MAX_BYTES // 1000)
         page = self.successResultOf(self.broker.history("a", None, None, 9))
-        self.assertEqual(len(page.publications), contract.MAX_BYTES // 1000)
+        self.assertEqual(len(page.publications), MAX_BYTES // 1000)
 
     def test_bytes_in_all(self) -> None:
         """Past the total the longest silent channels are emptied; the newest keeps its own."""
@@ -146,13 +199,9 @@ class MemoryBoundsTests(_Memory):
 
     def test_nothing_stays_of_sessions(self) -> None:
         """After a thousand sessions came and went nothing is left of them."""
-        from realtime.messages import Owner
-
         for n in range(1000):
             owner = Owner(f"u{n}", f"c{n}", 1)
-            self.successResultOf(self.store.open(owner, f"s{n}", 5))
-            self.successResultOf(self.store.join(owner, f"s{n}", f"r{n}", True, 5))
-            self.successResultOf(self.store.attach(owner, 0))
+            self.successResultOf(self.store.begin(owner, f"s{n}", {f"r{n}": True}, 0, Limits(5, 5)))
             self.successResultOf(self.store.suspend(owner, f"s{n}", 0.0))
         self.clock.advance(contract.WINDOW + 1)
         self.clock.advance(contract.RETENTION + 1)

@@ -12,7 +12,7 @@ if not channel.born then
   return { '0', '', '0', {} }
 end
 local low = ARGV[3] == '' and '-' or digits(tonumber(ARGV[3]) + 1)
-local high = ARGV[4] == '' and '+' or '(' .. ARGV[4]
+local high = ARGV[4] == '' and '+' or '(' .. ARGV[4] .. '-0'
 local limit = tonumber(ARGV[5])
 local texts = {}
 if limit > 0 and ARGV[4] ~= '0' then

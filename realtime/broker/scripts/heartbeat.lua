@@ -1,0 +1,18 @@
+-- Renew a node's lease.
+--
+-- ARGV: run, node. Answers {'OK' or 'SWEPT', place, '1' if a session waits to be looked at, else '', dead
+-- node, …}; SWEPT if the lease had ended, so that others may have ended what the node has in the store.
+-- uses state.lua
+
+if not known() then
+  return RESUME
+end
+local node = ARGV[2]
+local answer = { lapsed(node) and 'SWEPT' or 'OK', place() }
+answer[3] = #redis.call('ZRANGEBYSCORE', WAITING, '-inf', digits(NOW), 'LIMIT', 0, 1) > 0 and '1' or ''
+redis.call('ZADD', NODES, digits(NOW + LEASE), node)
+redis.call('PEXPIRE', NODES, SESSION_TTL)
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', '(' .. digits(NOW), 'LIMIT', 0, 10)) do
+  answer[#answer + 1] = dead
+end
+return answer
