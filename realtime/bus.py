@@ -9,7 +9,8 @@ from .broker.interface import IAnnouncer
 from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
 from .broker.redis import Links, RedisBroker
-from .broker.redis_link import Link, LinkCounters, SubscriberLink
+from .broker.redis_faults import LinkCounters
+from .broker.redis_link import Link, SubscriberLink
 from .broker.redis_locate import Connector, FixedLocator, Locator, Place
 from .broker.redis_state import RedisStateStore, StateTimes
 from .broker.redis_url import RedisAddress, parse

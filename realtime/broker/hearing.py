@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -133,6 +133,7 @@ class Hearing:
         self._probes = Periodic(clock, (PROBE_INTERVAL, self._probe))
         # the newest repair; an older one that is still under way gives up
         self._turn = 0
+        self._pause: Deferred[None] = succeed(None)
         self.round_trip = 0.0
         self.repaired = 0
         self.repairs = 0
@@ -151,6 +152,7 @@ class Hearing:
         """Hear nothing any more."""
         self._probes.stop()
         self._turn += 1
+        self._pause.cancel()
         for channel in self._heard:
             self._lingering.cancel(channel)
         self.line.stop()
@@ -262,9 +264,10 @@ class Hearing:
             subscribing.addCallbacks(
                 self._subscribed, self._not_subscribed, callbackArgs=(asked,), errbackArgs=(asked,)
             )
-        for subscribed, failure in await DeferredList(waiting, consumeErrors=True):
+        outcomes: list[Any] = await DeferredList(waiting, consumeErrors=True)
+        for subscribed, outcome in outcomes:
             if not subscribed:
-                raise failure.value
+                raise outcome.value
 
     def _names(self, channels: Iterable[str]) -> list[bytes]:
         return [self._channel_prefix + channel.encode() for channel in channels]
@@ -302,6 +305,7 @@ class Hearing:
         return channel in self._held or self._delivery.wants(channel)
 
     def _leave(self, channel: str) -> None:
+        self._lingering.cancel(channel)
         del self._heard[channel]
         self.line.leave(channel)
 
@@ -383,8 +387,9 @@ class Hearing:
     def repair(self) -> None:
         """Read what was missed, and let the line run on."""
         self._turn += 1
+        self._pause.cancel()
         repairing = Deferred.fromCoroutine(self._repair(self._turn))
-        repairing.addErrback(lambda failure: _log.failure("a repair failed", failure))
+        repairing.addErrback(_not_repaired)
 
     async def _repair(self, turn: int) -> None:
         while turn == self._turn and self._subscriber.up:
@@ -392,7 +397,10 @@ class Hearing:
                 await self._repair_once(turn)
                 return
             except BrokerUnavailable:
-                await deferLater(self._clock, REPAIR_PAUSE)
+                if turn != self._turn:
+                    return
+                self._pause = deferLater(self._clock, REPAIR_PAUSE)
+                await self._pause
 
     async def _repair_once(self, turn: int) -> None:
         wanted = await self._subscribe_all()
@@ -439,13 +447,12 @@ class Hearing:
 
     async def _read_missed(self, channels: list[str], turn: int) -> tuple[list[Publication], list[str]]:
         """What the logs have after the newest place delivered; the channels whose log can't prove it."""
-        since = self.line.sequence.number
         missed: list[Publication] = []
         lost: list[str] = []
         groups = [channels[at : at + READ_CHANNELS] for at in range(0, len(channels), READ_CHANNELS)]
         while groups and turn == self._turn:
             group = groups.pop()
-            asked = [argument for channel in group for argument in (channel, since, "")]
+            asked = [argument for channel in group for argument in (channel, self.line.since(channel), "")]
             budget = READ_BYTES if len(group) > 1 else 2 * self._max_bytes
             answer = await self._bus.read("recover", budget, "", "", "", *asked)
             if answer[0] == b"TOO MUCH":
@@ -471,7 +478,8 @@ class Hearing:
         self._tokens += 1
         token = f"f{self._tokens}"
         self._fence_token = token.encode()
-        self._fencing = fenced = Deferred()
+        fenced: Deferred[Any] = Deferred()
+        self._fencing = fenced
         answer = self._bus.run("fence", self._node, token)
         answer.addErrback(self._fenced)
         await fenced
@@ -481,6 +489,11 @@ class Hearing:
         self._fence_token = b""
         if fenced is not None:
             fenced.callback(result)
+
+
+def _not_repaired(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        _log.failure("a repair failed", failure)
 
 
 def _gone(failure: Failure) -> None:

@@ -39,6 +39,26 @@ class Marker:
 Item = Publication | Marker
 
 
+class _Place:
+    """Where a channel stands: what was last delivered of it, or before what it was heard.
+
+    :ivar offset: of the last one; 0 if there was none yet.
+    :ivar epoch: of the channel, then.
+    :ivar number: of the last one; or the newest that was delivered when the channel began to be heard.
+    """
+
+    __slots__ = ("epoch", "number", "offset")
+
+    def __init__(self, number: int) -> None:
+        self.offset = 0
+        self.epoch = ""
+        self.number = number
+
+    def has(self, publication: Publication) -> bool:
+        """Whether a logged publication was delivered already."""
+        return number_of(publication) <= self.number
+
+
 class Line:
     """The order of one node.
 
@@ -67,8 +87,7 @@ class Line:
         self._other_epoch = other_epoch
         self._kept: deque[Item] = deque()
         self._kept_bytes = 0
-        # channel -> the offset and the epoch of what was last delivered of it
-        self._offsets: dict[str, tuple[int, str] | None] = {}
+        self._places: dict[str, _Place] = {}
 
     @property
     def kept(self) -> int:
@@ -111,8 +130,8 @@ class Line:
             self.stop()
             self._other_epoch()
             return False
-        last = self._offsets.get(channel)
-        if last is None or position.offset <= last[0] + 1 or last[1] != position.epoch:
+        last = self._places.get(channel)
+        if last is None or position.offset <= last.offset + 1 or last.epoch != position.epoch:
             return True
         self.stop()
         self._gap()
@@ -136,12 +155,13 @@ class Line:
     def _deliver(self, publication: Publication) -> None:
         sequence, position = publication.sequence, publication.position
         if sequence is not None and position is not None:
-            if sequence.number <= self.sequence.number:
-                return
-            self.sequence = sequence
-            channel = publication.channel
-            if channel in self._offsets:
-                self._offsets[channel] = (position.offset, position.epoch)
+            place = self._places.get(publication.channel)
+            if place is not None:
+                if place.has(publication):
+                    return
+                place.offset, place.epoch, place.number = position.offset, position.epoch, sequence.number
+            if sequence.number > self.sequence.number:
+                self.sequence = sequence
         try:
             self._delivery.deliver(publication)
         except Exception:
@@ -159,11 +179,16 @@ class Line:
 
     def follow(self, channel: str) -> None:
         """Watch the offsets of a channel that is heard from now on."""
-        self._offsets.setdefault(channel, None)
+        self._places.setdefault(channel, _Place(self.sequence.number))
 
     def leave(self, channel: str) -> None:
         """The channel is heard no more."""
-        self._offsets.pop(channel, None)
+        self._places.pop(channel, None)
+
+    def since(self, channel: str) -> int:
+        """The number after which nothing of a channel has been delivered."""
+        place = self._places.get(channel)
+        return self.sequence.number if place is None else place.number
 
     # -- stopping and going on
 
@@ -201,7 +226,7 @@ class Line:
         self.sequence = sequence
         kept = [item for item in self._kept if isinstance(item, Marker) or _is_after(item, sequence)]
         self._kept = deque(kept)
-        self._offsets = dict.fromkeys(self._offsets)
+        self._places = {channel: _Place(sequence.number) for channel in self._places}
 
 
 def _is_after(publication: Publication, place: Sequence) -> bool:

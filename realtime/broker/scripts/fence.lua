@@ -1,7 +1,10 @@
--- Mark a place for its own sake. ARGV: run, node, token.
+-- Mark a place for its own sake: each node does it every second, and so keeps the log alive.
+-- ARGV: run, node, token.
 
 if not known() then
   return RESUME
 end
+redis.call('PEXPIRE', LOG, LOG_TTL)
+redis.call('PEXPIRE', PREFIX .. 'meta:' .. EVERYONE, META_TTL)
 mark(ARGV[2], ARGV[3], '')
 return { 'OK', '' }

@@ -70,15 +70,16 @@ local function channel_of(name)
   return channel
 end
 
--- A channel that comes back after its meta was gone counts from 1 again, under another epoch.
+-- A channel that comes back after its meta was gone counts from 1 again, under another epoch: what
+-- somebody knows of the old one can't be taken for a place in the new one.
 local function bear(channel)
   if channel.born then
     return
   end
   log.made = log.made + 1
   redis.call('HSET', LOG, 'made', digits(log.made))
-  channel.born, channel.floor = digits(log.made), log.number
-  redis.call('HSET', channel.key, 'offset', 0, 'born', channel.born, 'floor', digits(log.number))
+  channel.born = digits(log.made)
+  redis.call('HSET', channel.key, 'offset', 0, 'born', channel.born)
   redis.call('PEXPIRE', channel.key, META_TTL)
 end
 
