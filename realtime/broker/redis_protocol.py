@@ -208,15 +208,13 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         if not self._pending:
             self.abort("protocol")
             return
-        pending = self._pending.popleft()
+        self._settle(self._pending.popleft(), reply)
+
+    def _settle(self, pending: Pending, reply: Any) -> None:
         if reply.__class__ is not RedisError:
             pending.callback(reply)
-        else:
-            self._fail(pending, reply)
-
-    def _fail(self, pending: Pending, error: RedisError) -> None:
-        if self.on_error is None or not self.on_error(pending, error):
-            pending.errback(error)
+        elif self.on_error is None or not self.on_error(pending, reply):
+            pending.errback(reply)
 
     def connectionLost(self, why: Failure | None = None) -> None:
         self._end("tls" if why is not None and why.check(SSL.Error) else "lost")

@@ -77,7 +77,9 @@ class Scripts:
         self, link: Link, command: str, body: str, name: str, args: tuple[Argument, ...], again: bool
     ) -> Deferred[Any]:
         keys = () if link.key is None else (link.key,)
-        ran = link.command(command, body, len(keys), *keys, link.run, *args, link.ends())
+
+        def build() -> tuple[Argument, ...]:
+            return (command, body, len(keys), *keys, link.run, *args, link.ends())
 
         def replied(reply: Any) -> Any:
             if reply != _LATE:
@@ -94,7 +96,7 @@ class Scripts:
                 return self._evaluate(link, "EVAL", self._texts[name], name, args, again)
             return failure
 
-        return ran.addCallbacks(replied, failed)
+        return link.repeatable(build).addCallbacks(replied, failed)
 
 
 def _digest(text: str) -> str:

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.broker.redis_link import LAST_DELAY, Link
-from realtime.broker.redis_locate import Connector, FixedLocator, Place, Unlocated
+from realtime.broker.redis_link import Link
+from realtime.broker.redis_locate import LAST_DELAY, Connector, FixedLocator, Place, Unlocated
 from realtime.broker.redis_protocol import MAX_IN_FLIGHT, MAX_UNSENT, RedisError
 from realtime.errors import BrokerUnavailable
 
@@ -372,6 +372,7 @@ class Nowhere:
     """
 
     key = None
+    last_delay = LAST_DELAY
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -383,6 +384,9 @@ class Nowhere:
 
     def check(self, connection: object, server: object) -> Deferred[None]:
         return succeed(None)
+
+    def hint(self, error: object) -> bool:
+        return False
 
     def follow(self, moved: object) -> None:
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.broker.redis_url import RedisAddress, parse
+from realtime.redis_url import RedisAddress, parse
 
 ACCEPTED = {
     "redis://localhost": RedisAddress("single", (("localhost", 6379),)),
