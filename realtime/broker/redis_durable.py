@@ -11,7 +11,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IDelayedCall
 
 from ..errors import BrokerUnavailable
-from .redis_protocol import Pending, RedisConnection
+from .redis_protocol import RETRY_AFTER, Pending, RedisConnection
 
 #: How long WAIT waits, as a part of the time-out: two of them, one after the other, end before it.
 _PATIENCE: Final = 0.3
@@ -67,7 +67,7 @@ class DurableConnection(RedisConnection):
             if good:
                 pending.callback(reply)
             else:
-                pending.errback(BrokerUnavailable(retry_after=1.0))
+                pending.errback(BrokerUnavailable(retry_after=RETRY_AFTER))
 
     def _settle(self, pending: Pending, reply: Any) -> None:
         if self._replicas and not isinstance(reply, Exception) and not isinstance(pending, _Wait):
@@ -82,4 +82,4 @@ class DurableConnection(RedisConnection):
         super()._end(why)
         held, self._held = self._held, []
         for pending, _ in held:
-            pending.errback(BrokerUnavailable(retry_after=1.0))
+            pending.errback(BrokerUnavailable(retry_after=RETRY_AFTER))

@@ -53,7 +53,7 @@ class Link:
     :ivar run: the run id of the server that it is, or was last, connected to.
     :ivar up: whether commands are taken.
     :ivar place: where it is, or was last, connected to.
-    :ivar trouble: why it is not up, in a word; nothing while it is.
+    :ivar trouble: why it is not up, in a word (see `redis_faults`); nothing while it is.
     """
 
     _connection: RedisConnection | None = None
@@ -307,6 +307,8 @@ class Link:
         self.trouble = word(failed)
         if self.trouble == "failed":
             _log.failure("Redis: {link} could not be connected", failure, link=self.name)
+        elif self.trouble == "error" and self._complaint != "error":
+            _log.warn("Redis: {link} was answered {error}", link=self.name, error=str(failed))
         self._complain(self.trouble)
         self._again()
 

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 
-from ..errors import BrokerUnavailable
 from .redis_link import Link, settled
 from .redis_protocol import Argument, RedisConnection, RedisError
 
@@ -85,7 +84,7 @@ class Scripts:
             if reply != _LATE:
                 return reply
             if not again:
-                raise BrokerUnavailable()
+                raise link.unavailable()
             # In time, by our clock: then the server's clock was moved.
             return link.read_clock().addCallback(
                 lambda _: self._evaluate(link, command, body, name, args, again=False)
