@@ -308,7 +308,7 @@ class Link:
         if self.trouble == "failed":
             _log.failure("Redis: {link} could not be connected", failure, link=self.name)
         elif self.trouble == "error" and self._complaint != "error":
-            _log.warn("Redis: {link} was answered {error}", link=self.name, error=str(failed))
+            _log.warn("Redis: {link} was answered {reply}", link=self.name, reply=str(failed)[:200])
         self._complain(self.trouble)
         self._again()
 
