@@ -29,7 +29,7 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = "errors messages events settings kinds state names ids payload"
+LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
 LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"

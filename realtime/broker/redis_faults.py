@@ -1,4 +1,32 @@
-"""What can go wrong with a link to Redis: error replies by what they call for, words, counters."""
+"""What can go wrong with a link to Redis: error replies by what they call for, words, counters.
+
+Why a link is not up is one of these words:
+
+=====================  ==============================================================================
+``connecting``         it has just begun
+``refused``            nobody listens there
+``unknown_host``       the name is not known
+``timeout``            no answer in time: frozen, half-open, or too slow
+``lost``               the connection was closed
+``tls``                the certificate, or TLS itself, was refused
+``denied``             wrong password, no password, or a command that the user may not use
+``full``               the server has as many clients as it takes
+``loading``            the server loads its data
+``replica``            it is a replica, or has become one
+``moved``              the primary is another one now
+``sentinel``           ``redis://`` leads to a Sentinel
+``cluster``            ``redis://`` leads to a node of a Cluster
+``no_cluster``         ``redis+cluster://`` leads to a server that is no node of one
+``no_sentinel``        no Sentinel answers
+``unknown_service``    the Sentinels don't know the service
+``no_node``            no node of the Cluster answers
+``unserved``           no node serves the slot
+``protocol``           what answers does not speak Redis' protocol
+``error``              another error reply; the log has it
+``failed``             a bug; the log has it
+``stopped``            it was stopped
+=====================  ==============================================================================
+"""
 
 from __future__ import annotations
 

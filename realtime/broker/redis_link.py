@@ -11,19 +11,19 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import BrokerUnavailable
+from .redis_durable import DurableConnection
 from .redis_faults import FATAL, KINDS, TEMPORARY, LinkCounters, Lost, Uncounted, word
 from .redis_locate import Connector, Locator, Place
 from .redis_protocol import Argument, Pending, RedisConnection, RedisError, SubscriberConnection
 
-#: Bounds (seconds) of the random time before another try: of the second one, and of all later ones.
+#: Bound (seconds) of the random time before the second try; it doubles up to the locator's `last_delay`.
 FIRST_DELAY: Final = 0.05
-LAST_DELAY: Final = 5.0
 #: A link that was up for so many seconds and is lost is tried again at once.
 _STEADY: Final = 1.0
 #: Seconds after which the oldest command in flight is given up, and the connection with it.
@@ -48,10 +48,12 @@ class Link:
     :param prepare: awaited with each new connection before the link is up.
     :param timeout: seconds after which the oldest command in flight is given up; the connection is
         dropped with it, and all that is in flight fails.
+    :param replicas: how many replicas must have what a command wrote before its reply is given; else it
+        fails with `BrokerUnavailable`, though the primary has run it.
     :ivar run: the run id of the server that it is, or was last, connected to.
     :ivar up: whether commands are taken.
     :ivar place: where it is, or was last, connected to.
-    :ivar trouble: why it is not up, in a word; nothing while it is.
+    :ivar trouble: why it is not up, in a word (see `redis_faults`); nothing while it is.
     """
 
     _connection: RedisConnection | None = None
@@ -66,6 +68,7 @@ class Link:
         on_down: Callable[[Any], None] | None = None,
         prepare: Callable[[RedisConnection], Deferred[Any]] | None = None,
         timeout: float = TIMEOUT,
+        replicas: int = 0,
         counters: LinkCounters | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
@@ -81,10 +84,11 @@ class Link:
         self._on_down = on_down
         self._prepare = prepare
         self._timeout = timeout
+        self._replicas = replicas
         self._counters: LinkCounters = counters or Uncounted()
         self._random = rng
         self._running = False
-        self._trying: Deferred[None] | None = None
+        self._trying: Deferred[Any] | None = None
         self._retry: IDelayedCall | None = None
         self._failures = 0
         self._up_since = 0.0
@@ -106,6 +110,13 @@ class Link:
         if not self.up or self._connection is None:
             return fail(self.unavailable())
         return self._connection.command(*args)
+
+    def repeatable(self, build: Callable[[], tuple[Argument, ...]]) -> Deferred[Any]:
+        """Run a command that may be sent more than once, where the server refused it before running it.
+
+        :param build: makes the command anew each time it is sent.
+        """
+        return self.command(*build())
 
     def unavailable(self) -> BrokerUnavailable:
         """The error of a command that can't be sent."""
@@ -180,12 +191,10 @@ class Link:
 
     def _try(self) -> None:
         self._retry = None
-        trying = Deferred.fromCoroutine(self._connect())
-        if not trying.called:
-            self._trying = trying
-        trying.addErrback(self._failed)
+        self._trying = trying = Deferred.fromCoroutine(self._connect())
+        trying.addCallbacks(self._came_up, self._failed, errbackArgs=(trying,))
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> tuple[Place, RedisConnection]:
         place = await self._locator.locate()
         connection = self._new_connection()
         try:
@@ -200,11 +209,10 @@ class Link:
         except BaseException as failed:
             connection.abort(word(failed))
             raise
-        self._trying = None
-        self._came_up(place, connection)
+        return place, connection
 
     def _new_connection(self) -> Any:
-        return self._make(RedisConnection)
+        return self._make(DurableConnection if self._replicas else RedisConnection)
 
     def _make(self, kind: Callable[..., Any]) -> Any:
         connection: Any = kind(self._clock, self._timeout)
@@ -225,6 +233,10 @@ class Link:
         connection.closed = ended
 
     async def _greet(self, connection: Any) -> None:
+        """All that is done before it is up."""
+        await self._introduce(connection)
+
+    async def _introduce(self, connection: Any) -> None:
         """Log in and see whom we speak to; all in one round trip, and whatever fails is raised."""
         first = [
             self._connector.log_in(connection),
@@ -242,7 +254,11 @@ class Link:
             rest.append(self._prepare(connection))
         await settled(rest)
 
-    def _came_up(self, place: Place, connection: RedisConnection) -> None:
+    def _came_up(self, found: tuple[Place, RedisConnection]) -> None:
+        self._trying = None
+        place, connection = found
+        if isinstance(connection, DurableConnection):
+            connection.hold(self._replicas)
         self._connection = connection
         self.place = place
         self._up_since = self._clock.seconds()
@@ -278,14 +294,21 @@ class Link:
             except Exception:
                 _log.failure("a user of a Redis link failed", link=self.name)
 
-    def _failed(self, failure: Failure) -> None:
-        self._trying = None
-        if not self._running or failure.check(CancelledError):
+    def _failed(self, failure: Failure, trying: Deferred[Any]) -> None:
+        if trying is not self._trying:
+            # given up
             return
-        assert failure.value is not None
-        self.trouble = word(failure.value)
+        self._trying = None
+        failed = failure.value
+        assert failed is not None
+        if isinstance(failed, RedisError) and self._locator.hint(failed):
+            self._again()
+            return
+        self.trouble = word(failed)
         if self.trouble == "failed":
             _log.failure("Redis: {link} could not be connected", failure, link=self.name)
+        elif self.trouble == "error" and self._complaint != "error":
+            _log.warn("Redis: {link} was answered {reply}", link=self.name, reply=str(failed)[:200])
         self._complain(self.trouble)
         self._again()
 
@@ -296,7 +319,11 @@ class Link:
 
     def _bound(self) -> float:
         """The longest time until the next try."""
-        return min(LAST_DELAY, FIRST_DELAY * 2 ** min(self._failures - 1, 16)) if self._failures else 0.0
+        return (
+            min(self._locator.last_delay, FIRST_DELAY * 2 ** min(self._failures - 1, 16))
+            if self._failures
+            else 0.0
+        )
 
     def _complain(self, why: str) -> None:
         now = self._clock.seconds()
@@ -310,10 +337,11 @@ class Link:
         if connection is not self._connection:
             return False
         self._counters.error(self.name, error.kind if error.kind in KINDS else "other")
-        if error.kind not in TEMPORARY and error.kind not in FATAL:
+        moved = self._locator.hint(error)
+        if not moved and error.kind not in TEMPORARY and error.kind not in FATAL:
             return False
-        if error.kind in FATAL:
-            self.drop(error.kind.lower())
+        if moved or error.kind in FATAL:
+            self.drop("moved" if moved else error.kind.lower())
         pending.errback(self.unavailable())
         return True
 

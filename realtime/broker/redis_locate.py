@@ -21,6 +21,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from .redis_protocol import RedisConnection, RedisError
 from .redis_tls import Strict, trusted
 
+#: Seconds, the longest time between two tries to connect.
+LAST_DELAY: Final = 5.0
 #: Seconds that connecting may take.
 CONNECT_TIMEOUT: Final = 2.0
 
@@ -68,9 +70,11 @@ class Locator(Protocol):
     """Finds the server that a link connects to.
 
     :ivar key: on a Cluster, the key whose primary it finds.
+    :ivar last_delay: seconds, the longest time between two tries to connect.
     """
 
     key: str | None
+    last_delay: float
 
     def locate(self) -> Deferred[Place]:
         """Where it is now; fails with `Unlocated`."""
@@ -81,11 +85,17 @@ class Locator(Protocol):
         :param server: its INFO.
         """
 
+    def hint(self, error: RedisError) -> bool:
+        """An error reply; whether it says that another server is the right one."""
+
     def follow(self, moved: Callable[[], None]) -> None:
         """Call `moved` whenever the server turns out to be, or to become, another one."""
 
     def unfollow(self, moved: Callable[[], None]) -> None:
         """Call it no more."""
+
+    def stop(self) -> Deferred[None]:
+        """End what it watches; called once no link uses it any more."""
 
 
 class FixedLocator:
@@ -95,6 +105,7 @@ class FixedLocator:
     """
 
     key: str | None = None
+    last_delay = LAST_DELAY
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -107,11 +118,17 @@ class FixedLocator:
             return fail(WrongServer("cluster"))
         return check_primary(connection)
 
+    def hint(self, error: RedisError) -> bool:
+        return False
+
     def follow(self, moved: Callable[[], None]) -> None:
         pass
 
     def unfollow(self, moved: Callable[[], None]) -> None:
         pass
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
 
 
 def check_primary(connection: RedisConnection) -> Deferred[None]:
@@ -152,9 +169,11 @@ class Connector:
         self._tls = tls
         self._trust = trusted(authorities) if tls else None
 
-    def connect(self, place: Place, connection: RedisConnection) -> Deferred[Any]:
-        """Let a connection be made to a place."""
-        connected: Deferred[Any] = connectProtocol(self._endpoint(place), connection)
+    def connect(
+        self, place: Place, connection: RedisConnection, timeout: float = CONNECT_TIMEOUT
+    ) -> Deferred[Any]:
+        """Let a connection be made to a place, within so many seconds."""
+        connected: Deferred[Any] = connectProtocol(self._endpoint(place, timeout), connection)
         return connected
 
     def log_in(self, connection: RedisConnection) -> Deferred[Any]:
@@ -174,10 +193,10 @@ class Connector:
 
         return self.log_in(connection).addErrback(not_asked)
 
-    def _endpoint(self, place: Place) -> IStreamClientEndpoint:
+    def _endpoint(self, place: Place, timeout: float) -> IStreamClientEndpoint:
         if place.path:
-            return UNIXClientEndpoint(self.clock, place.path, timeout=CONNECT_TIMEOUT)
-        endpoint = HostnameEndpoint(self.clock, place.host, place.port, timeout=CONNECT_TIMEOUT)
+            return UNIXClientEndpoint(self.clock, place.path, timeout=timeout)
+        endpoint = HostnameEndpoint(self.clock, place.host, place.port, timeout=timeout)
         if not self._tls:
             return endpoint
         return wrapClientTLS(Strict(place.host, self._trust), endpoint)

@@ -31,6 +31,8 @@ Argument = bytes | str | int | float
 MAX_IN_FLIGHT: Final = 10_000
 #: Bytes that may wait for a server that does not read.
 MAX_UNSENT: Final = 16 * 1024 * 1024
+#: Seconds after which what a connection could not do may well succeed.
+RETRY_AFTER: Final = 1.0
 #: Seconds that an idle connection waits before it asks whether the server is there.
 IDLE: Final = 1.0
 #: Seconds after which a busy connection looks at the server's clock again.
@@ -134,10 +136,12 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
     def send(self, pending: Pending) -> None:
         """Send the command of a `Pending`."""
         if self.lost:
-            pending.errback(BrokerUnavailable())
+            pending.errback(BrokerUnavailable(retry_after=RETRY_AFTER))
             return
         if len(self._pending) >= MAX_IN_FLIGHT or self._unsent > MAX_UNSENT:
-            pending.errback(BrokerUnavailable("the message bus can't keep up; try again", retry_after=1.0))
+            pending.errback(
+                BrokerUnavailable("the message bus can't keep up; try again", retry_after=RETRY_AFTER)
+            )
             return
         try:
             packed = hiredis.pack_command(pending.args)  # type: ignore[arg-type]
@@ -183,16 +187,14 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
 
     def _tune(self) -> None:
         """Send at once, and notice a peer that is gone."""
-        transport = self.transport
-        while not hasattr(transport, "socket") and hasattr(transport, "transport"):
-            # beneath TLS
-            transport = transport.transport
-        handle = getattr(transport, "socket", None)
+        # a transport by TLS gives the attributes of that beneath it
+        handle = getattr(self.transport, "socket", None)
         if handle is None or handle.family == socket.AF_UNIX:
             return
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         self._heard = True
@@ -208,15 +210,13 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         if not self._pending:
             self.abort("protocol")
             return
-        pending = self._pending.popleft()
+        self._settle(self._pending.popleft(), reply)
+
+    def _settle(self, pending: Pending, reply: Any) -> None:
         if reply.__class__ is not RedisError:
             pending.callback(reply)
-        else:
-            self._fail(pending, reply)
-
-    def _fail(self, pending: Pending, error: RedisError) -> None:
-        if self.on_error is None or not self.on_error(pending, error):
-            pending.errback(error)
+        elif self.on_error is None or not self.on_error(pending, reply):
+            pending.errback(reply)
 
     def connectionLost(self, why: Failure | None = None) -> None:
         self._end("tls" if why is not None and why.check(SSL.Error) else "lost")
@@ -236,7 +236,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         finally:
             pending, self._pending = self._pending, deque()
             for one in pending:
-                one.errback(BrokerUnavailable())
+                one.errback(BrokerUnavailable(retry_after=RETRY_AFTER))
 
     def pauseProducing(self) -> None:
         self._choked = True

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 
-from ..errors import BrokerUnavailable
 from .redis_link import Link, settled
 from .redis_protocol import Argument, RedisConnection, RedisError
 
@@ -82,13 +81,15 @@ class Scripts:
         self, link: Link, command: str, body: str, name: str, args: tuple[Argument, ...], again: bool
     ) -> Deferred[Any]:
         keys = () if link.key is None else (link.key,)
-        ran = link.command(command, body, len(keys), *keys, link.run, *args, link.ends())
+
+        def build() -> tuple[Argument, ...]:
+            return (command, body, len(keys), *keys, link.run, *args, link.ends())
 
         def replied(reply: Any) -> Any:
             if reply != _LATE:
                 return reply
             if not again:
-                raise BrokerUnavailable()
+                raise link.unavailable()
             # In time, by our clock: then the server's clock was moved.
             return link.read_clock().addCallback(
                 lambda _: self._evaluate(link, command, body, name, args, again=False)
@@ -99,7 +100,7 @@ class Scripts:
                 return self._evaluate(link, "EVAL", self._texts[name], name, args, again)
             return failure
 
-        return ran.addCallbacks(replied, failed)
+        return link.repeatable(build).addCallbacks(replied, failed)
 
 
 def _digest(text: str) -> str:

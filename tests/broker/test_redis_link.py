@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import time
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.broker.redis_link import LAST_DELAY, Link
-from realtime.broker.redis_locate import Connector, FixedLocator, Place, Unlocated
+from realtime.broker.redis_link import Link
+from realtime.broker.redis_locate import LAST_DELAY, Connector, FixedLocator, Place, Unlocated
 from realtime.broker.redis_protocol import MAX_IN_FLIGHT, MAX_UNSENT, RedisError
 from realtime.errors import BrokerUnavailable
 
@@ -69,6 +70,15 @@ class CommandTests(LinkCase):
         self.assertEqual(replies, expected)
         self.assertEqual([data for _, data in await self.heard(1000)], expected)
         await self.reach(lambda: self.counts.sent >= 1000, "the commands to be counted")
+
+    async def test_socket(self) -> None:
+        """Nothing waits in the kernel to be sent with more, and a dead peer is noticed there too."""
+        await self.start_server()
+        link = await self.link()
+        handle = link._connection.transport.socket
+        self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+        self.assertEqual(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+        self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 3000)
 
     async def test_named_commands(self) -> None:
         """The library's own methods go the same way, in `prepare` for one."""
@@ -152,8 +162,9 @@ class LossTests(LinkCase):
         self.server.freeze()
         began = time.monotonic()
         # Within its time-out nobody can know that the server will not run it; so it may have run.
-        with self.assertRaises(BrokerUnavailable):
+        with self.assertRaises(BrokerUnavailable) as caught:
             await link.command("SET", "before", "1")
+        self.assertEqual(caught.exception.retry_after, 1.0)
         self.assertLess(time.monotonic() - began, 1.6)
         self.assertFalse(link.up)
         self.assertIn("timeout", self.counts.errors)
@@ -331,6 +342,15 @@ class TLSTests(LinkCase):
         for host in ("127.0.0.1", "localhost"):
             link = await self.link(connector=self.connector(authority), locator=self.place(host))
             self.assertEqual(await link.command("ECHO", "hello"), b"hello")
+            handle = link._connection.transport.socket
+            self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+
+    def test_bad_authorities(self) -> None:
+        """A file that holds no certificates is an error, not trust in nobody or in all."""
+        begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+        for text in (b"junk", end, begin + b"junk\n" + end):
+            with self.assertRaises(ValueError):
+                Connector(reactor, tls=True, authorities=text)
 
     async def test_subscriber(self) -> None:
         authority = await self.start_tls()
@@ -372,6 +392,7 @@ class Nowhere:
     """
 
     key = None
+    last_delay = LAST_DELAY
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -383,6 +404,9 @@ class Nowhere:
 
     def check(self, connection: object, server: object) -> Deferred[None]:
         return succeed(None)
+
+    def hint(self, error: object) -> bool:
+        return False
 
     def follow(self, moved: object) -> None:
         pass

@@ -74,7 +74,7 @@ def parse(text: str, password: str = "") -> RedisAddress:
     if not separator or not kind:
         raise ValueError(f"accepted is {ACCEPTED}")
     if "?" in rest or "#" in rest:
-        raise ValueError("it has options or a fragment; accepted is none of them")
+        raise ValueError("it has options or a fragment; accepted is neither")
     # What follows the last @ is places, which have none, but in the path of a socket.
     at = rest.rfind("@") if kind != "unix" else -1 if rest.startswith("/") else rest.find("@/")
     credentials, places = ("", rest) if at < 0 else (rest[:at], rest[at + 1 :])
@@ -93,7 +93,7 @@ def _credentials(text: str) -> tuple[str, str]:
     try:
         found = unquote_to_bytes(user).decode(), unquote_to_bytes(password).decode()
     except UnicodeDecodeError:
-        raise ValueError("its user or password is not UTF-8") from None
+        raise ValueError("its user or password is not UTF-8; accepted is UTF-8, percent-encoded") from None
     if text and not colon:
         raise ValueError("its user has no password; accepted is user:password@ or :password@")
     return found
@@ -104,7 +104,7 @@ def _socket(host: str, path: str) -> str:
         raise ValueError("accepted is unix:///path/of/the.sock, an absolute path")
     found = unquote_to_bytes(path)
     if b"\0" in found or len(found) > 107:
-        raise ValueError("the path of a unix socket has at most 107 bytes")
+        raise ValueError("its path is too long for a unix socket; accepted is one of at most 107 bytes")
     return found.decode(errors="surrogateescape")
 
 
@@ -115,7 +115,7 @@ def _hosts(kind: str, text: str) -> tuple[tuple[str, int], ...]:
             "it names several hosts; accepted is one, or redis+sentinel:// or redis+cluster://"
         )
     if len(parts) > _MAX_HOSTS:
-        raise ValueError(f"it names {len(parts)} hosts; accepted are at most {_MAX_HOSTS}")
+        raise ValueError(f"it names {len(parts)} hosts; accepted is a list of at most {_MAX_HOSTS}")
     return tuple(dict.fromkeys(_host(part, 26379 if kind == "sentinel" else 6379) for part in parts))
 
 
@@ -142,7 +142,7 @@ def _service(kind: str, path: str) -> str:
     if path not in ("", "0"):
         what = "a Redis Cluster has only database 0" if kind == "cluster" else "the database is always 0"
         raise ValueError(
-            f"it names a database or a path, and {what}: leave it out (REDIS_DATABASE is a number in the"
-            " names of keys and channels)"
+            f"it names a database or a path, and {what}; accepted is none (REDIS_DATABASE is a number in"
+            " the names of keys and channels)"
         )
     return ""

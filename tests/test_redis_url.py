@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.broker.redis_url import RedisAddress, parse
+from realtime.redis_url import RedisAddress, parse
 
 ACCEPTED = {
     "redis://localhost": RedisAddress("single", (("localhost", 6379),)),
@@ -68,6 +68,7 @@ class URLTests(SynchronousTestCase):
         for text, part in REFUSED.items():
             error = self.assertRaises(ValueError, parse, text)
             self.assertIn(part, str(error), text)
+            self.assertIn("accepted is ", str(error), text)
 
     def test_password_wins(self) -> None:
         """REDIS_PASSWORD is taken, whatever the URL says, and completes a user."""
