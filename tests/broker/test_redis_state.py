@@ -712,3 +712,77 @@ class KeyTests(NodesCase):
                 await node.store._keep()
         self.assertEqual(await self.members(self.a, "lobby"), ["alice"])
         self.assertEqual(dict(await self.a.store.rooms()), {"lobby": 1})
+
+    async def test_read_before_written(self) -> None:
+        """A script has read all keys that it writes before it writes the first.
+
+        While a Cluster's slot moves, a script fails where it first meets a key that is not there; what
+        it had written by then would stay half done.
+        """
+        monitor = await self.server.client()
+        self.addCleanup(monitor.transport.abortConnection)
+        await monitor.command("MONITOR")
+        await self.busy()
+        owner = await self.begin(self.b, "dora", "d", "lobby", "event:9")
+        await self.b.store.leave(owner, session_of(owner), "lobby")
+        await self.b.store.forget_user("u2")
+        await self.b.die()
+        await self.begin(self.a, "dora", "a", "lobby")
+        await self.advance(LEASE + 1)
+        await self.a.broker.publish(publication("lobby"), "other key")
+        await self.advance(WINDOW + 1)
+        await self.a.store._keep()
+        await self.server.command("FLUSHALL")
+        await self.a.store.beat()
+        await self.server.command("ECHO", "the end")
+
+        async def ended() -> bool:
+            return any(b"the end" in line for line in monitor.pushed)
+
+        await until(ended, "the end of the commands")
+        seen: Counter[str] = Counter()
+        for name, commands in _scripts(monitor.pushed):
+            read: set[str] = set()
+            writing = False
+            for command, keys in commands:
+                if command in _WRITES:
+                    writing = True
+                    self.assertLessEqual(set(keys), read, f"{name}: {command}")
+                elif not writing:
+                    read.update(keys)
+            seen[name] += writing
+        self.assertGreater(len([name for name, wrote in seen.items() if wrote]), 12, seen)
+
+
+#: What scripts write with.
+_WRITES = frozenset(
+    (
+        "HSET",
+        "HDEL",
+        "ZADD",
+        "ZREM",
+        "SADD",
+        "SREM",
+        "DEL",
+        "PEXPIRE",
+        "XADD",
+        "XTRIM",
+        "SET",
+        "ZREMRANGEBYSCORE",
+    )
+)
+
+
+def _scripts(lines: list[bytes]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Of what MONITOR says: for each script that was run its digest, and its commands with their keys."""
+    found: list[tuple[str, list[tuple[str, list[str]]]]] = []
+    for line in lines:
+        head, _, rest = line.decode(errors="replace").partition("] ")
+        words = [word.strip('"') for word in rest.split(" ")]
+        command = words[0].upper()
+        if command in ("EVALSHA", "EVAL"):
+            found.append((words[1][:12], []))
+        elif head.endswith(" lua") and command not in ("TIME", "PUBLISH"):
+            keys = words[1:] if command in ("EXISTS", "DEL") else words[1:2]
+            found[-1][1].append((command, keys))
+    return found

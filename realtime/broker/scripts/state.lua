@@ -6,7 +6,7 @@
 
 local WAITING, NODES, ROOMS = PREFIX .. 'waiting', PREFIX .. 'nodes', PREFIX .. 'rooms'
 
-redis.call('EXISTS', WAITING, NODES, ROOMS, PREFIX .. 'ticks')
+redis.call('EXISTS', WAITING, NODES, ROOMS)
 
 -- As JSON, and as Python writes it.
 local function quoted(text)
