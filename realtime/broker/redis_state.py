@@ -51,9 +51,10 @@ _log = Logger()
 HEARTBEAT: Final = 2.0
 #: Seconds beyond the grace after which a session is withdrawn by whoever sees it, not by its node.
 MARGIN: Final = 2.0
-#: Sessions, and rooms that they are in, of which one script takes care.
+#: Sessions that one script compares, or keeps; and those that it ends, with the rooms that they are in.
 BATCH: Final = 100
-BATCH_ROOMS: Final = 1000
+SWEEP: Final = 50
+SWEEP_ROOMS: Final = 500
 #: Bytes that the marker of a restored session may carry, how often the log is read again where there is
 #: more, and how many bytes at a time.
 MARKER_BYTES: Final = 256 * 1024
@@ -219,12 +220,12 @@ class RedisStateStore:
     async def _look_at_waiting(self) -> None:
         more = b"1"
         while more:
-            _, more = await self._broker.run("sweep_waiting", BATCH, BATCH_ROOMS)
+            _, more = await self._broker.run("sweep_waiting", SWEEP, SWEEP_ROOMS)
 
     async def _sweep_node(self, node: bytes) -> None:
         more = b"1"
         while more:
-            _, more = await self._broker.run("sweep_node", node, BATCH, BATCH_ROOMS)
+            _, more = await self._broker.run("sweep_node", node, SWEEP, SWEEP_ROOMS)
             self.swept += 1
 
     async def _keep(self) -> None:
@@ -551,15 +552,19 @@ def _preferences(text: str | bytes) -> Preferences:
     return msgspec.json.decode(text, type=Preferences) if text else Preferences()
 
 
-def _presence(answer: list[bytes]) -> Presence:
-    user, status, text, changed, *flat = answer
-    metas = [
-        Meta(connection.decode(), int(since), idle == b"1")
-        for connection, since, idle in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    ]
-    metas.sort(key=lambda meta: meta.since)
-    said = msgspec.json.decode(text, type=str) if text else None
-    return Presence(user.decode(), status.decode(), said, tuple(metas), int(changed) / 1000)
+def _presence(answer: list[Any]) -> Presence:
+    name, flat = answer
+    fields = {field.decode(): value.decode() for field, value in zip(flat[::2], flat[1::2], strict=True)}
+    metas = []
+    for field, value in fields.items():
+        if field.startswith("m:"):
+            since, idle = value.split(" ")
+            metas.append(Meta(field[2:], int(since), idle == "1"))
+    metas.sort(key=lambda meta: (meta.since, meta.connection))
+    text = fields.get("text")
+    said = None if text is None else msgspec.json.decode(text, type=str)
+    changed = int(fields.get("changed", 0)) / 1000
+    return Presence(name.decode(), fields.get("status", "online"), said, tuple(metas), changed)
 
 
 def _taking(record: SessionRecord, until: Sequence, since: int, limits: Limits) -> list[Any]:

@@ -382,6 +382,21 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])
 
+    async def test_store_that_was_away(self) -> None:
+        """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
+        for node, user in ((self.a, "alice"), (self.b, "bob")):
+            await self.begin(node, user, user, "lobby")
+        await self.forget_told(self.c)
+        self.server.advance(LEASE + 30)
+        await self.c.store.beat()
+        await self.beat(self.a, self.b)
+        self.assertEqual(await self.heard(self.c), [])
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice", "bob"])
+        # but whoever does not come back is swept after one more lease
+        await self.b.die()
+        await self.advance(LEASE + 1)
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice"])
+
     async def test_stopped_node(self) -> None:
         """A node that ends in order leaves its users their grace, and no lease."""
         await self.begin(self.a, "alice", "1", "lobby")
