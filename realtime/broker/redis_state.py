@@ -116,15 +116,17 @@ class _Header(msgspec.Struct):
 
 
 class _Comparison:
-    """What happens while the store is compared with this node.
+    """What happens while the store is compared with this node, which may be written over.
 
-    :ivar came: sessions that began or were taken up meanwhile.
-    :ivar went: what ended a session meanwhile, to be said again of one that was written anew.
+    :ivar came: sessions that began, were taken up, or entered a room meanwhile.
+    :ivar went: what ended or changed meanwhile, by connection: done once more at the end.
+    :ivar left: rooms that were left meanwhile, by session and room.
     """
 
-    def __init__(self, coming: Iterable[str]) -> None:
+    def __init__(self, coming: Iterable[str], leaving: Iterable[tuple[Owner, str, str]]) -> None:
         self.came = set(coming)
         self.went: list[tuple[str, Callable[[Owner], Awaitable[object]]]] = []
+        self.left = {(session, room): owner.connection for owner, session, room in leaving}
 
 
 @implementer(IStateStore)
@@ -160,7 +162,9 @@ class RedisStateStore:
         # The epoch and generation of the log in which this node's lease was last renewed.
         self._known: tuple[str, int] | None = None
         self._coming: dict[str, int] = {}
+        self._leaving: list[tuple[Owner, str, str]] = []
         self._comparisons: list[_Comparison] = []
+        self._compared = 0
         self._lock = DeferredLock()
         self.swept = 0
 
@@ -293,24 +297,24 @@ class RedisStateStore:
             node = self._broker.node
             await self._broker.run("suspend", node, *_fence(owner, session), f"{last_seen:.3f}")
 
-        return self._go(owner, session, suspend)
+        return self._change(owner, suspend)
 
     def withdraw(self, owner: Owner, session: str) -> Deferred[None]:
         async def withdraw(owner: Owner) -> None:
             await self._broker.run("withdraw", *_fence(owner, session))
 
-        return self._go(owner, session, withdraw)
+        return self._change(owner, withdraw)
 
     def forget(self, owner: Owner, session: str) -> Deferred[None]:
         async def forget(owner: Owner) -> None:
             await self._broker.run("forget", self._broker.node, *_fence(owner, session))
 
-        return self._go(owner, session, forget)
+        return self._change(owner, forget)
 
-    def _go(self, owner: Owner, session: str, end: Callable[[Owner], Awaitable[None]]) -> Deferred[None]:
+    def _change(self, owner: Owner, change: Callable[[Owner], Awaitable[None]]) -> Deferred[None]:
         for comparison in self._comparisons:
-            comparison.went.append((session, end))
-        return Deferred.fromCoroutine(end(owner))  # type: ignore[arg-type]
+            comparison.went.append((owner.connection, change))
+        return Deferred.fromCoroutine(change(owner))  # type: ignore[arg-type]
 
     def forget_user(self, user: str) -> Deferred[frozenset[str]]:
         return Deferred.fromCoroutine(self._forget_user(user))
@@ -377,30 +381,29 @@ class RedisStateStore:
         return Deferred.fromCoroutine(self._compare(held, lost))
 
     async def _compare(self, held: list[Held], lost: bool) -> list[Kept]:
-        meanwhile = _Comparison(self._coming)
+        meanwhile = _Comparison(self._coming, self._leaving)
         self._comparisons.append(meanwhile)
+        self._compared += 1
         kept: list[Kept] = []
         await self._lock.acquire()
         try:
             for at in range(0, len(held), BATCH):
-                kept += await self._compare_some(held[at : at + BATCH], lost)
+                kept += await self._compare_some(held[at : at + BATCH], lost, meanwhile.came)
             await self._end_orphans({one.session for one in held} | meanwhile.came)
-            owners = {one.session: now.owner for one, now in zip(held, kept, strict=True)}
-            for session, end in meanwhile.went:
-                owner = owners.get(session)
-                if owner is not None:
-                    await end(owner)
+            owners = {one.owner.connection: now.owner for one, now in zip(held, kept, strict=True)}
+            await self._do_again(meanwhile, owners)
         finally:
             self._comparisons.remove(meanwhile)
             self._lock.release()
         return kept
 
-    async def _compare_some(self, held: list[Held], lost: bool) -> list[Kept]:
-        packed = _pack([_holding(one) for one in held])
-        answer = await self._broker.run("compare", self._broker.node, int(lost), self._members, packed)
+    async def _compare_some(self, held: list[Held], lost: bool, came: set[str]) -> list[Kept]:
+        node = self._broker.node
+        packed = _pack([_holding(one, one.session in came) for one in held])
+        answer = await self._broker.run("compare", node, int(lost), self._members, packed)
         if answer[0] == b"SWEPT":
             await self.beat()
-            answer = await self._broker.run("compare", self._broker.node, int(lost), self._members, packed)
+            answer = await self._broker.run("compare", node, int(lost), self._members, packed)
             if answer[0] == b"SWEPT":
                 raise BrokerUnavailable(retry_after=self._period)
         kept = []
@@ -410,6 +413,17 @@ class RedisStateStore:
                 owner = msgspec.structs.replace(one.owner, generation=int(generation))
             kept.append(Kept(owner, frozenset(room.decode() for room in full)))
         return kept
+
+    async def _do_again(self, meanwhile: _Comparison, owners: Mapping[str, Owner | None]) -> None:
+        """What changed while sessions were written anew may have been written over."""
+        for connection, change in meanwhile.went:
+            owner = owners.get(connection)
+            if owner is not None:
+                await change(owner)
+        for (session, room), connection in meanwhile.left.items():
+            owner = owners.get(connection)
+            if owner is not None:
+                await self._broker.run("leave", *_fence(owner, session), room)
 
     async def _end_orphans(self, live: Iterable[str]) -> None:
         """Suspend what is in this node's name and not among its live sessions."""
@@ -435,10 +449,17 @@ class RedisStateStore:
     async def _join(self, owner: Owner, session: str, room: str, joined: bool, limit: int) -> Joined:
         fence = _fence(owner, session)
         entered = False
+        settled = not self._comparisons
+        compared = self._compared
+        for comparison in self._comparisons:
+            comparison.left.pop((session, room), None)
         for _ in range(ROUNDS):
             try:
                 point = await self._enter(session, [room], "join", *fence, room, int(joined), limit)
             except Refused as refused:
+                if refused.reply[0] == b"REPLACED" and not (settled and compared == self._compared):
+                    # It may be yet to be written anew, perhaps under another generation.
+                    raise BrokerUnavailable(retry_after=self._period) from None
                 raise _refusal(refused, Limits(0, limit)) from None
             number, epoch, offset, first, as_member, marked = point.payload.decode().split(" ")
             entered = entered or first == "1"
@@ -450,7 +471,14 @@ class RedisStateStore:
 
     def leave(self, owner: Owner, session: str, room: str) -> Deferred[bool]:
         async def leave() -> bool:
-            answer = await self._broker.run("leave", *_fence(owner, session), room)
+            leaving = (owner, session, room)
+            for comparison in self._comparisons:
+                comparison.left[session, room] = owner.connection
+            self._leaving.append(leaving)
+            try:
+                answer = await self._broker.run("leave", *_fence(owner, session), room)
+            finally:
+                self._leaving.remove(leaving)
             return bool(answer[1] == b"1")
 
         return Deferred.fromCoroutine(leave())
@@ -496,13 +524,17 @@ class RedisStateStore:
     # -- presence
 
     def touch(self, owner: Owner, idle: bool) -> Deferred[None]:
-        async def touch() -> None:
+        async def touch(owner: Owner) -> None:
             await self._broker.run("touch", owner.user, owner.connection, owner.generation, int(idle))
 
-        return Deferred.fromCoroutine(touch())
+        return self._change(owner, touch)
 
     def choose(self, user: str, status: str, text: str | None) -> Deferred[Presence]:
         async def choose() -> Presence:
+            if self._comparisons:
+                # The user may be yet to be written anew.
+                await self._lock.acquire()
+                self._lock.release()
             told = b"" if text is None else msgspec.json.encode(text)
             return _presence((await self._broker.run("choose", user, status, told))[1])
 
@@ -590,10 +622,12 @@ def _restored(payload: bytes, record: SessionRecord) -> tuple[_Header, list[Publ
     return header, [one for one in publications if entitled(record, one)]
 
 
-def _holding(held: Held) -> list[Any]:
+def _holding(held: Held, coming: bool) -> list[Any]:
+    """A session for compare.lua; one that enters a room right now keeps what it has besides."""
     owner = held.owner
     return [
         *(owner.user, owner.connection, owner.generation, held.session, held.since, str(int(held.idle))),
         list(held.rooms),
         [str(int(joined)) for joined in held.rooms.values()],
+        str(int(coming)),
     ]

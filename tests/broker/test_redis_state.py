@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from realtime.broker import redis_state
 from realtime.broker.interface import Held, Kept, Limits, Recovered
-from realtime.errors import RoomFull, SessionReplaced, TooManyConnections
+from realtime.errors import BrokerUnavailable, RoomFull, SessionReplaced, TooManyConnections
 from realtime.messages import Audience, Owner
 
 from ..redis_servers import Client, until
@@ -652,6 +652,46 @@ class CompareTests(NodesCase):
         self.assertEqual((await self.record(self.a, owners[0])).last_seen, 5.0)
         self.assertIsNone(await self.record(self.a, owners[1]))
         self.assertEqual((await self.record(self.a, owners[2])).last_seen, 0.0)
+
+    async def test_rooms_that_change_meanwhile(self) -> None:
+        """What is joined or left while the store is compared is joined or left in the end."""
+        owner = await self.begin(self.a, "alice", "1", "kept", "left", "back")
+        session = session_of(owner)
+        held = self.held(owner, "kept", "left", "back", "left later")
+        changes = [
+            self.a.store.leave(owner, session, "left"),
+            self.a.store.join(owner, session, "new", True, 9),
+            self.a.store.leave(owner, session, "back"),
+            self.a.store.compare([held], False),
+            self.a.store.join(owner, session, "new later", True, 9),
+            self.a.store.leave(owner, session, "left later"),
+            self.a.store.join(owner, session, "back", True, 9),
+            self.a.store.touch(owner, True),
+        ]
+        await gatherResults(changes)
+        rooms = {"kept", "new", "new later", "back"}
+        self.assertEqual(set((await self.record(self.a, owner)).rooms), rooms)
+        self.assertEqual(set(await self.a.store.rooms()), rooms)
+        self.assertEqual((await self.a.store.presence("alice")).shown, "away")
+
+    async def test_asked_before_it_is_in_step(self) -> None:
+        """What a client asks before its session is written anew is done after, or refused for now."""
+        owner = await self.begin(self.a, "alice", "1", "lobby")
+        await self.server.command("FLUSHALL")
+        await self.a.store.beat()
+        comparing = self.a.store.compare([self.held(owner, "lobby")], True)
+        choosing = self.a.store.choose("alice", "busy", None)
+        await comparing
+        self.assertEqual((await choosing).shown, "busy")
+        # in which this node has somebody, so that the script is run at once
+        await self.begin(self.a, "bob", "2", "x")
+        await self.server.command("FLUSHALL")
+        await self.a.store.beat()
+        joining = self.a.store.join(owner, session_of(owner), "x", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby")], True)
+        await self.assertFailure(joining, BrokerUnavailable)
+        await comparing
+        await self.a.store.join(owner, session_of(owner), "x", True, 9)
 
     async def test_back_to_a_snapshot(self) -> None:
         """What went back is brought forward again by who knows better, in whatever order they compare."""
