@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from realtime.broker import redis_state
-from realtime.broker.interface import Held, Kept, Limits, Recovered
-from realtime.errors import BrokerUnavailable, RoomFull, SessionReplaced, TooManyConnections
+from realtime.broker import redis_leases, redis_state
+from realtime.broker.interface import Held, Kept, Limits, Preferences, Recovered
+from realtime.errors import RoomFull, SessionReplaced, TooManyConnections
 from realtime.messages import Audience, Owner
 
 from ..redis_servers import Client, until
@@ -293,7 +293,7 @@ class LeaseTests(NodesCase):
     c: Node
 
     async def beat(self, *nodes: Node) -> None:
-        await gatherResults([Deferred.fromCoroutine(node.store.beat()) for node in nodes])
+        await gatherResults([Deferred.fromCoroutine(node.store.leases.beat()) for node in nodes])
 
     async def test_swept_once(self) -> None:
         """Survivors that race end what it has left, each thing once; who is elsewhere stays."""
@@ -353,7 +353,7 @@ class LeaseTests(NodesCase):
         await self.a.die()
         await self.advance(GRACE)
         self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
-        await self.advance(redis_state.MARGIN + 1)
+        await self.advance(redis_leases.MARGIN + 1)
         self.assertEqual(await self.members(self.b, "lobby"), [])
         self.assertIsNotNone(await self.record(self.b, owner))
         await self.advance(WINDOW)
@@ -368,11 +368,11 @@ class LeaseTests(NodesCase):
         self.server.advance(LEASE + 1)
         for node in (self.b, self.c):
             await self.server.command("ZADD", PREFIX + "nodes", 10**14, node.broker.node)
-        await self.b.store.beat()
+        await self.b.store.leases.beat()
         self.assertEqual(await self.members(self.b, "lobby"), [])
         bob = await self.begin(self.a, "bob", "2", "lobby")
         self.assertEqual(self.a.peer.returns, [False])
-        await self.b.store.beat()
+        await self.b.store.leases.beat()
         self.assertEqual(await self.members(self.b, "lobby"), ["bob"])
         held = [Held(one, session_of(one), {"lobby": True}, 1000, False) for one in (owner, bob)]
         await self.forget_told(self.b)
@@ -388,7 +388,7 @@ class LeaseTests(NodesCase):
             await self.begin(node, user, user, "lobby")
         await self.forget_told(self.c)
         self.server.advance(LEASE + 30)
-        await self.c.store.beat()
+        await self.c.store.leases.beat()
         await self.beat(self.a, self.b)
         self.assertEqual(await self.heard(self.c), [])
         self.assertEqual(await self.members(self.c, "lobby"), ["alice", "bob"])
@@ -516,7 +516,7 @@ class CompareTests(NodesCase):
             node.peer.returns.clear()
         await self.told_services()
         await self.server.command("FLUSHALL")
-        await gatherResults([Deferred.fromCoroutine(node.store.beat()) for node in (self.a, self.b)])
+        await gatherResults([Deferred.fromCoroutine(node.store.leases.beat()) for node in (self.a, self.b)])
         self.assertEqual([node.peer.returns for node in (self.a, self.b)], [[True], [True]])
         for node in (self.a, self.b):
             await node.settled()
@@ -540,7 +540,7 @@ class CompareTests(NodesCase):
         """What comes after the loss is recovered, also what came before the record was written anew."""
         owner = await self.begin(self.a, "alice", "1", "lobby")
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         sent = [await self.b.broker.publish(publication("lobby")) for _ in range(2)]
         await self.a.store.compare([self.held(owner, "lobby")], True)
         sent.append(await self.b.broker.publish(publication("lobby")))
@@ -592,10 +592,10 @@ class CompareTests(NodesCase):
     async def test_room_that_is_full(self) -> None:
         """Who has no place any more is told, and is not in the room; exactly as many as may are."""
         owners = [await self.begin(self.a, f"u{n}", str(n), "lobby", "event:7") for n in range(5)]
-        self.a.store._members = 100
+        self.a.store._comparing._members = 100
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
-        await self.b.store.beat()
+        await self.a.store.leases.beat()
+        await self.b.store.leases.beat()
         for n in range(98):
             await self.begin(self.b, f"v{n}", f"v{n}", "lobby")
         kept = await self.a.store.compare([self.held(one, "lobby", "event:7") for one in owners], True)
@@ -642,7 +642,7 @@ class CompareTests(NodesCase):
         """A session that ends while it is written anew does not stay."""
         owners = [await self.begin(self.a, f"u{n}", str(n), "lobby") for n in range(3)]
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         comparing = self.a.store.compare([self.held(one, "lobby") for one in owners], True)
         ending = [
             self.a.store.suspend(owners[0], session_of(owners[0]), 5.0),
@@ -675,10 +675,10 @@ class CompareTests(NodesCase):
         self.assertEqual((await self.a.store.presence("alice")).shown, "away")
 
     async def test_asked_before_it_is_in_step(self) -> None:
-        """What a client asks before its session is written anew is done after, or refused for now."""
+        """What a client asks before its session is written anew is done after that."""
         owner = await self.begin(self.a, "alice", "1", "lobby")
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         comparing = self.a.store.compare([self.held(owner, "lobby")], True)
         choosing = self.a.store.choose("alice", "busy", None)
         await comparing
@@ -686,12 +686,22 @@ class CompareTests(NodesCase):
         # in which this node has somebody, so that the script is run at once
         await self.begin(self.a, "bob", "2", "x")
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         joining = self.a.store.join(owner, session_of(owner), "x", True, 9)
         comparing = self.a.store.compare([self.held(owner, "lobby")], True)
-        await self.assertFailure(joining, BrokerUnavailable)
+        await gatherResults([joining, comparing])
+        self.assertEqual(set((await self.record(self.a, owner)).rooms), {"lobby", "x"})
+        # and for one that is raised, or is another's by now
+        await self.a.store.suspend(owner, session_of(owner), 0.0)
+        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby", "x")], False)
+        await gatherResults([joining, comparing])
+        taken = (await self.take_over(self.b, owner)).owner
+        self.assertEqual(taken.generation, 3)
+        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby")], False)
+        await self.assertFailure(joining, SessionReplaced)
         await comparing
-        await self.a.store.join(owner, session_of(owner), "x", True, 9)
 
     async def test_back_to_a_snapshot(self) -> None:
         """What went back is brought forward again by who knows better, in whatever order they compare."""
@@ -723,7 +733,7 @@ class KeyTests(NodesCase):
     async def busy(self) -> None:
         """A bit of everything."""
         owners = [await self.begin(self.a, f"u{n % 5}", str(n), "lobby", "event:7") for n in range(9)]
-        await self.b.store.prefer("u1", redis_state.Preferences(frozenset(("a:b",))))
+        await self.b.store.prefer("u1", Preferences(frozenset(("a:b",))))
         await self.b.store.choose("u1", "busy", "text")
         await self.begin(self.b, "u1", "x")
         await self.a.store.touch(owners[2], True)
@@ -740,7 +750,7 @@ class KeyTests(NodesCase):
         """Every key has a time to live, also after it was touched, renewed and compared."""
         await self.busy()
         for node in self.nodes:
-            await node.store._keep()
+            await node.store.leases.keep()
         keys = await self.server.command("KEYS", "*")
         self.assertGreater(len(keys), 20)
         for key in keys:
@@ -764,7 +774,7 @@ class KeyTests(NodesCase):
             await self.server.command("PEXPIRE", PREFIX + "room:lobby", 1_000_000)
             await self.advance(900)
             for node in self.nodes:
-                await node.store._keep()
+                await node.store.leases.keep()
         self.assertEqual(await self.members(self.a, "lobby"), ["alice"])
         self.assertEqual(dict(await self.a.store.rooms()), {"lobby": 1})
 
@@ -786,9 +796,9 @@ class KeyTests(NodesCase):
         await self.advance(LEASE + 1)
         await self.a.broker.publish(publication("lobby"), "other key")
         await self.advance(WINDOW + 1)
-        await self.a.store._keep()
+        await self.a.store.leases.keep()
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         await self.server.command("ECHO", "the end")
 
         async def ended() -> bool:
