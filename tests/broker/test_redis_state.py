@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -747,14 +749,17 @@ class KeyTests(NodesCase):
         await self.a.store.compare([CompareTests.held(owners[5], "lobby")], False)
 
     async def test_every_key_ends(self) -> None:
-        """Every key has a time to live, also after it was touched, renewed and compared."""
+        """Every key has a time to live, also when renewed and compared, and is in docs/redis.rst."""
         await self.busy()
         for node in self.nodes:
             await node.store.leases.keep()
         keys = await self.server.command("KEYS", "*")
         self.assertGreater(len(keys), 20)
+        page = (Path(__file__).parents[2] / "docs" / "redis.rst").read_text("utf-8")
+        documented = set(re.findall(r"^``P:(\w+)", page, re.MULTILINE))
         for key in keys:
             self.assertTrue(key.startswith(PREFIX.encode()), key)
+            self.assertIn(key.decode().removeprefix(PREFIX).partition(":")[0], documented)
             self.assertGreater(await self.server.command("PTTL", key), 0, key)
 
     async def test_nothing_stays(self) -> None:
