@@ -10,9 +10,10 @@ from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
 from .broker.redis import Links, RedisBroker
 from .broker.redis_faults import LinkCounters
+from .broker.redis_leases import StateTimes
 from .broker.redis_link import Link, SubscriberLink
 from .broker.redis_locate import Connector, FixedLocator, Locator, Place
-from .broker.redis_state import RedisStateStore, StateTimes
+from .broker.redis_state import RedisStateStore
 from .broker.redis_url import RedisAddress, parse
 from .broker.scripts import Scripts
 from .settings import Settings

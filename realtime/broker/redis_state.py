@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -43,17 +42,12 @@ from .interface import (
     Restored,
 )
 from .redis import RedisBroker
+from .redis_compare import Comparing, fence
+from .redis_leases import PREFERENCES_TTL, Leases, StateTimes
 from .texts import parse, parse_place
 
 _log = Logger()
 
-#: Seconds between two renewals of the lease, unless a third of the lease is shorter.
-HEARTBEAT: Final = 2.0
-#: Seconds beyond the grace after which a session is withdrawn by whoever sees it, not by its node.
-MARGIN: Final = 2.0
-#: Sessions, and rooms that they are in, of which one script takes care.
-BATCH: Final = 100
-BATCH_ROOMS: Final = 1000
 #: Bytes that the marker of a restored session may carry, how often the log is read again where there is
 #: more, and how many bytes at a time.
 MARKER_BYTES: Final = 256 * 1024
@@ -61,48 +55,7 @@ ROUNDS: Final = 5
 ROUND_BYTES: Final = 16 * 1024 * 1024
 #: Rooms whose members one script reads.
 READ_ROOMS: Final = 20
-#: Seconds for which preferences are kept after they were last used.
-PREFERENCES_TTL: Final = 90 * 86400.0
-#: Seconds for which a node's sessions outlive its last sign, at the least: with no node left nobody ends
-#: them.
-SESSION_TTL: Final = 3600.0
-
 _pack: Final = msgspec.msgpack.encode
-
-
-class StateTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Times of the state store, in seconds.
-
-    :ivar window: for which a suspended session can be taken up.
-    :ivar grace: for which a suspended session is still present.
-    :ivar lease: for which a node is taken to live after it was heard of.
-    :ivar dead: for which a dead transport may go unnoticed.
-    """
-
-    window: float
-    grace: float
-    lease: float
-    dead: float
-
-    @property
-    def session_ttl(self) -> float:
-        """For which what belongs to a live session is kept without being touched."""
-        return max(SESSION_TTL, 4 * (self.lease + self.window))
-
-    def constants(self) -> dict[str, int]:
-        """The constants of the state scripts, in milliseconds."""
-        seconds = {
-            "WINDOW": self.window,
-            "GRACE": self.grace,
-            "LEASE": self.lease,
-            "DEAD": self.dead,
-            "MARGIN": MARGIN,
-            # What is overdue must still be there for the sweep to end it properly.
-            "SPARE": self.session_ttl,
-            "SESSION_TTL": self.session_ttl,
-            "PREFERENCES_TTL": PREFERENCES_TTL,
-        }
-        return {name: round(value * 1000) for name, value in seconds.items()}
 
 
 class _Header(msgspec.Struct):
@@ -112,18 +65,6 @@ class _Header(msgspec.Struct):
     full: list[str] = []
     number: int = 0
     sizes: list[int] = []
-
-
-class _Comparison:
-    """What happens while the store is compared with this node.
-
-    :ivar came: sessions that began or were taken up meanwhile.
-    :ivar went: what ended a session meanwhile, to be said again of one that was written anew.
-    """
-
-    def __init__(self, coming: Iterable[str]) -> None:
-        self.came = set(coming)
-        self.went: list[tuple[str, Callable[[Owner], Awaitable[object]]]] = []
 
 
 @implementer(IStateStore)
@@ -147,95 +88,41 @@ class RedisStateStore:
     ) -> None:
         self._broker = broker
         self._prefix = prefix
-        self._times = times
-        self._members = members
-        self._wall = wall
         self._peer: IPeer | None = None
-        self._beats = LoopingCall(self._beat)
-        self._beats.clock = clock
-        self._period = min(HEARTBEAT, times.lease / 3)
-        self._clock = clock
-        self._kept_at = 0.0
-        # The epoch and generation of the log in which this node's lease was last renewed.
-        self._known: tuple[str, int] | None = None
-        self._coming: dict[str, int] = {}
-        self._comparisons: list[_Comparison] = []
-        self._lock = DeferredLock()
-        self.swept = 0
+        self._period = times.period
+        self.leases = Leases(clock, broker, times, self._returned)
+        self._comparing = Comparing(
+            broker,
+            self.leases,
+            prefix=prefix,
+            members=members,
+            last_seen=lambda: f"{wall() - times.dead:.3f}",
+        )
 
     # -- life
 
     def start(self, peer: IPeer) -> Deferred[None]:
         self._peer = peer
-        return Deferred.fromCoroutine(self._start())
+        return Deferred.fromCoroutine(self.leases.start())
 
-    async def _start(self) -> None:
-        self._kept_at = self._clock.seconds()
-        await self._beat()
-        self._beats.start(self._period, now=False)
+    def _returned(self) -> None:
+        if self._peer is not None:
+            self._peer.returned(False)
 
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._peer = None
-        if self._beats.running:
-            self._beats.stop()
+        self.leases.stop()
         try:
-            await self._end_orphans(frozenset())
-            await self._broker.run("retire", self._broker.node)
+            await self._comparing.end_others(())
+            await self.leases.give_up()
         except BrokerUnavailable:
             _log.warn("the store is away: other nodes will end what this one has in it")
 
-    async def _beat(self) -> None:
-        try:
-            await self.beat()
-        except BrokerUnavailable:
-            pass
-        except Exception:
-            _log.failure("a heartbeat failed")
-
-    async def beat(self) -> None:
-        """Renew the lease, and end what dead nodes and sessions past their time have left.
-
-        :raises BrokerUnavailable: the store is away.
-        """
-        node = self._broker.node
-        answer = await self._broker.run("heartbeat", node)
-        place = parse_place(answer[1])
-        log = (place.epoch, place.generation)
-        if answer[0] == b"SWEPT" and self._known == log and self._peer is not None:
-            # Of another epoch or generation the broker tells by itself.
-            self._peer.returned(False)
-        self._known = log
-        if answer[2]:
-            await self._look_at_waiting()
-        for dead in answer[3:]:
-            await self._sweep_node(dead)
-        if self._clock.seconds() - self._kept_at >= self._times.session_ttl / 4:
-            self._kept_at = self._clock.seconds()
-            await self._keep()
-
-    async def _look_at_waiting(self) -> None:
-        more = b"1"
-        while more:
-            _, more = await self._broker.run("sweep_waiting", BATCH, BATCH_ROOMS)
-
-    async def _sweep_node(self, node: bytes) -> None:
-        more = b"1"
-        while more:
-            _, more = await self._broker.run("sweep_node", node, BATCH, BATCH_ROOMS)
-            self.swept += 1
-
-    async def _keep(self) -> None:
-        cursor = b"0"
-        while True:
-            _, cursor = await self._broker.run("keep", self._broker.node, cursor)
-            if cursor == b"0":
-                return
-
     def sweep(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._look_at_waiting())
+        return Deferred.fromCoroutine(self.leases.end_overdue())
 
     # -- sessions
 
@@ -247,10 +134,7 @@ class RedisStateStore:
         Where it is refused for what a dead node holds, or because this node was taken for dead, that is
         put right first.
         """
-        self._coming[session] = self._coming.get(session, 0) + 1
-        for comparison in self._comparisons:
-            comparison.came.add(session)
-        try:
+        with self._comparing.coming(session):
             for last in (False, True):
                 try:
                     return await self._broker.at_point(rooms, name, *args)
@@ -258,12 +142,8 @@ class RedisStateStore:
                     reply = refused.reply
                     if last or not (reply[0] == b"SWEPT" or reply[-1] == b"1"):
                         raise
-                await self.beat()
+                await self.leases.beat()
             raise AssertionError
-        finally:
-            self._coming[session] -= 1
-            if not self._coming[session]:
-                del self._coming[session]
 
     def begin(
         self, owner: Owner, session: str, rooms: Mapping[str, bool], since: int, limits: Limits
@@ -290,26 +170,25 @@ class RedisStateStore:
     def suspend(self, owner: Owner, session: str, last_seen: float) -> Deferred[None]:
         async def suspend(owner: Owner) -> None:
             node = self._broker.node
-            await self._broker.run("suspend", node, *_fence(owner, session), f"{last_seen:.3f}")
+            await self._broker.run("suspend", node, *fence(owner, session), f"{last_seen:.3f}")
 
-        return self._go(owner, session, suspend)
+        return self._change(owner, suspend)
 
     def withdraw(self, owner: Owner, session: str) -> Deferred[None]:
         async def withdraw(owner: Owner) -> None:
-            await self._broker.run("withdraw", *_fence(owner, session))
+            await self._broker.run("withdraw", *fence(owner, session))
 
-        return self._go(owner, session, withdraw)
+        return self._change(owner, withdraw)
 
     def forget(self, owner: Owner, session: str) -> Deferred[None]:
         async def forget(owner: Owner) -> None:
-            await self._broker.run("forget", self._broker.node, *_fence(owner, session))
+            await self._broker.run("forget", self._broker.node, *fence(owner, session))
 
-        return self._go(owner, session, forget)
+        return self._change(owner, forget)
 
-    def _go(self, owner: Owner, session: str, end: Callable[[Owner], Awaitable[None]]) -> Deferred[None]:
-        for comparison in self._comparisons:
-            comparison.went.append((session, end))
-        return Deferred.fromCoroutine(end(owner))  # type: ignore[arg-type]
+    def _change(self, owner: Owner, change: Callable[[Owner], Awaitable[None]]) -> Deferred[None]:
+        self._comparing.changing(owner, change)
+        return Deferred.fromCoroutine(change(owner))  # type: ignore[arg-type]
 
     def forget_user(self, user: str) -> Deferred[frozenset[str]]:
         return Deferred.fromCoroutine(self._forget_user(user))
@@ -373,58 +252,7 @@ class RedisStateStore:
         return None
 
     def compare(self, held: list[Held], lost: bool) -> Deferred[list[Kept]]:
-        return Deferred.fromCoroutine(self._compare(held, lost))
-
-    async def _compare(self, held: list[Held], lost: bool) -> list[Kept]:
-        meanwhile = _Comparison(self._coming)
-        self._comparisons.append(meanwhile)
-        kept: list[Kept] = []
-        await self._lock.acquire()
-        try:
-            for at in range(0, len(held), BATCH):
-                kept += await self._compare_some(held[at : at + BATCH], lost)
-            await self._end_orphans({one.session for one in held} | meanwhile.came)
-            owners = {one.session: now.owner for one, now in zip(held, kept, strict=True)}
-            for session, end in meanwhile.went:
-                owner = owners.get(session)
-                if owner is not None:
-                    await end(owner)
-        finally:
-            self._comparisons.remove(meanwhile)
-            self._lock.release()
-        return kept
-
-    async def _compare_some(self, held: list[Held], lost: bool) -> list[Kept]:
-        packed = _pack([_holding(one) for one in held])
-        answer = await self._broker.run("compare", self._broker.node, int(lost), self._members, packed)
-        if answer[0] == b"SWEPT":
-            await self.beat()
-            answer = await self._broker.run("compare", self._broker.node, int(lost), self._members, packed)
-            if answer[0] == b"SWEPT":
-                raise BrokerUnavailable(retry_after=self._period)
-        kept = []
-        for one, (generation, *full) in zip(held, answer[1:], strict=True):
-            owner = None
-            if generation:
-                owner = msgspec.structs.replace(one.owner, generation=int(generation))
-            kept.append(Kept(owner, frozenset(room.decode() for room in full)))
-        return kept
-
-    async def _end_orphans(self, live: Iterable[str]) -> None:
-        """Suspend what is in this node's name and not among its live sessions."""
-        key = f"{self._prefix}node:{self._broker.node}"
-        known = frozenset(session.encode() for session in live)
-        cursor = b"0"
-        while True:
-            cursor, found = await self._broker.command("SSCAN", key, cursor, "COUNT", BATCH)
-            # Those that came since are in it too.
-            coming = {session.encode() for one in self._comparisons for session in one.came}
-            orphans = [session for session in found if session not in known and session not in coming]
-            if orphans:
-                last_seen = f"{self._wall() - self._times.dead:.3f}"
-                await self._broker.run("orphans", self._broker.node, last_seen, *orphans)
-            if cursor == b"0":
-                return
+        return Deferred.fromCoroutine(self._comparing.compare(held, lost))
 
     # -- rooms
 
@@ -432,24 +260,34 @@ class RedisStateStore:
         return Deferred.fromCoroutine(self._join(owner, session, room, joined, limit))
 
     async def _join(self, owner: Owner, session: str, room: str, joined: bool, limit: int) -> Joined:
-        fence = _fence(owner, session)
-        entered = False
+        comparing = self._comparing
+        comparing.entering(session, room)
+        in_step, compared = not comparing.running, comparing.begun
+        first = False
         for _ in range(ROUNDS):
+            arguments = (*fence(owner, session), room, int(joined), limit)
             try:
-                point = await self._enter(session, [room], "join", *fence, room, int(joined), limit)
+                point = await self._enter(session, [room], "join", *arguments)
             except Refused as refused:
-                raise _refusal(refused, Limits(0, limit)) from None
-            number, epoch, offset, first, as_member, marked = point.payload.decode().split(" ")
-            entered = entered or first == "1"
+                if refused.reply[0] != b"REPLACED" or (in_step and compared == comparing.begun):
+                    raise _refusal(refused, Limits(0, limit)) from None
+                # It was yet to be written anew, perhaps under another generation.
+                await comparing.settled()
+                in_step, compared = True, comparing.begun
+                owner = _still(comparing.owner_now(owner))
+                continue
+            number, epoch, offset, entered, as_member, marked = point.payload.decode().split(" ")
+            first = first or entered == "1"
             if point.sequence.number <= int(marked):
                 membership = Membership(int(number), epoch, as_member == "1")
-                return Joined(membership, Position(int(offset), epoch), entered)
+                return Joined(membership, Position(int(offset), epoch), first)
             # The marker was lost, and the line is past it: another point is needed.
         raise BrokerUnavailable(retry_after=self._period)
 
     def leave(self, owner: Owner, session: str, room: str) -> Deferred[bool]:
         async def leave() -> bool:
-            answer = await self._broker.run("leave", *_fence(owner, session), room)
+            with self._comparing.leaving(owner, session, room):
+                answer = await self._broker.run("leave", *fence(owner, session), room)
             return bool(answer[1] == b"1")
 
         return Deferred.fromCoroutine(leave())
@@ -495,13 +333,15 @@ class RedisStateStore:
     # -- presence
 
     def touch(self, owner: Owner, idle: bool) -> Deferred[None]:
-        async def touch() -> None:
+        async def touch(owner: Owner) -> None:
             await self._broker.run("touch", owner.user, owner.connection, owner.generation, int(idle))
 
-        return Deferred.fromCoroutine(touch())
+        return self._change(owner, touch)
 
     def choose(self, user: str, status: str, text: str | None) -> Deferred[Presence]:
         async def choose() -> Presence:
+            # The user may be yet to be written anew.
+            await self._comparing.settled()
             told = b"" if text is None else msgspec.json.encode(text)
             return _presence((await self._broker.run("choose", user, status, told))[1])
 
@@ -531,8 +371,10 @@ class RedisStateStore:
         return Deferred.fromCoroutine(prefer())
 
 
-def _fence(owner: Owner, session: str) -> tuple[str, str, int, str]:
-    return owner.user, owner.connection, owner.generation, session
+def _still(owner: Owner | None) -> Owner:
+    if owner is None:
+        raise SessionReplaced
+    return owner
 
 
 def _refusal(refused: Refused, limits: Limits) -> Exception:
@@ -551,15 +393,19 @@ def _preferences(text: str | bytes) -> Preferences:
     return msgspec.json.decode(text, type=Preferences) if text else Preferences()
 
 
-def _presence(answer: list[bytes]) -> Presence:
-    user, status, text, changed, *flat = answer
-    metas = [
-        Meta(connection.decode(), int(since), idle == b"1")
-        for connection, since, idle in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    ]
-    metas.sort(key=lambda meta: meta.since)
-    said = msgspec.json.decode(text, type=str) if text else None
-    return Presence(user.decode(), status.decode(), said, tuple(metas), int(changed) / 1000)
+def _presence(answer: list[Any]) -> Presence:
+    name, flat = answer
+    fields = {field.decode(): value.decode() for field, value in zip(flat[::2], flat[1::2], strict=True)}
+    metas = []
+    for field, value in fields.items():
+        if field.startswith("m:"):
+            since, idle = value.split(" ")
+            metas.append(Meta(field[2:], int(since), idle == "1"))
+    metas.sort(key=lambda meta: (meta.since, meta.connection))
+    text = fields.get("text")
+    said = None if text is None else msgspec.json.decode(text, type=str)
+    changed = int(fields.get("changed", 0)) / 1000
+    return Presence(name.decode(), fields.get("status", "online"), said, tuple(metas), changed)
 
 
 def _taking(record: SessionRecord, until: Sequence, since: int, limits: Limits) -> list[Any]:
@@ -583,12 +429,3 @@ def _restored(payload: bytes, record: SessionRecord) -> tuple[_Header, list[Publ
         at += size
     publications.sort(key=number_of)
     return header, [one for one in publications if entitled(record, one)]
-
-
-def _holding(held: Held) -> list[Any]:
-    owner = held.owner
-    return [
-        *(owner.user, owner.connection, owner.generation, held.session, held.since, str(int(held.idle))),
-        list(held.rooms),
-        [str(int(joined)) for joined in held.rooms.values()],
-    ]

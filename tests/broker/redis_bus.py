@@ -9,9 +9,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from realtime.broker.redis import Links, RedisBroker
+from realtime.broker.redis_leases import StateTimes
 from realtime.broker.redis_link import Link, SubscriberLink
 from realtime.broker.redis_locate import Connector, FixedLocator, Place
-from realtime.broker.redis_state import RedisStateStore, StateTimes
+from realtime.broker.redis_state import RedisStateStore
 from realtime.broker.scripts import Scripts
 
 from ..redis_servers import RedisServer, start_redis
@@ -91,7 +92,7 @@ class Node:
 
     async def die(self) -> None:
         """End without a word to the store."""
-        self.store._beats.stop()
+        self.store.leases.stop()
         await self.broker.stop()
 
     async def settled(self) -> None:
@@ -116,7 +117,7 @@ class RedisBus(TestCase):
 
     async def _stop_nodes(self) -> None:
         for node in self.nodes:
-            if node.store._beats.running:
+            if node.store.leases.running:
                 await node.stop()
 
     async def advance(self, seconds: float) -> None:
@@ -126,8 +127,8 @@ class RedisBus(TestCase):
             self.server.advance(step)
             seconds -= step
             for node in self.nodes:
-                if node.store._beats.running:
-                    await node.store.beat()
+                if node.store.leases.running:
+                    await node.store.leases.beat()
 
     async def now(self) -> float:
         seconds, microseconds = await self.server.command("TIME")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from realtime.broker import redis_state
-from realtime.broker.interface import Held, Kept, Limits, Recovered
+from realtime.broker import redis_leases, redis_state
+from realtime.broker.interface import Held, Kept, Limits, Preferences, Recovered
 from realtime.errors import RoomFull, SessionReplaced, TooManyConnections
 from realtime.messages import Audience, Owner
 
@@ -293,7 +295,7 @@ class LeaseTests(NodesCase):
     c: Node
 
     async def beat(self, *nodes: Node) -> None:
-        await gatherResults([Deferred.fromCoroutine(node.store.beat()) for node in nodes])
+        await gatherResults([Deferred.fromCoroutine(node.store.leases.beat()) for node in nodes])
 
     async def test_swept_once(self) -> None:
         """Survivors that race end what it has left, each thing once; who is elsewhere stays."""
@@ -353,7 +355,7 @@ class LeaseTests(NodesCase):
         await self.a.die()
         await self.advance(GRACE)
         self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
-        await self.advance(redis_state.MARGIN + 1)
+        await self.advance(redis_leases.MARGIN + 1)
         self.assertEqual(await self.members(self.b, "lobby"), [])
         self.assertIsNotNone(await self.record(self.b, owner))
         await self.advance(WINDOW)
@@ -368,11 +370,11 @@ class LeaseTests(NodesCase):
         self.server.advance(LEASE + 1)
         for node in (self.b, self.c):
             await self.server.command("ZADD", PREFIX + "nodes", 10**14, node.broker.node)
-        await self.b.store.beat()
+        await self.b.store.leases.beat()
         self.assertEqual(await self.members(self.b, "lobby"), [])
         bob = await self.begin(self.a, "bob", "2", "lobby")
         self.assertEqual(self.a.peer.returns, [False])
-        await self.b.store.beat()
+        await self.b.store.leases.beat()
         self.assertEqual(await self.members(self.b, "lobby"), ["bob"])
         held = [Held(one, session_of(one), {"lobby": True}, 1000, False) for one in (owner, bob)]
         await self.forget_told(self.b)
@@ -381,6 +383,21 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.heard(self.b), [])
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])
+
+    async def test_store_that_was_away(self) -> None:
+        """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
+        for node, user in ((self.a, "alice"), (self.b, "bob")):
+            await self.begin(node, user, user, "lobby")
+        await self.forget_told(self.c)
+        self.server.advance(LEASE + 30)
+        await self.c.store.leases.beat()
+        await self.beat(self.a, self.b)
+        self.assertEqual(await self.heard(self.c), [])
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice", "bob"])
+        # but whoever does not come back is swept after one more lease
+        await self.b.die()
+        await self.advance(LEASE + 1)
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice"])
 
     async def test_stopped_node(self) -> None:
         """A node that ends in order leaves its users their grace, and no lease."""
@@ -501,7 +518,7 @@ class CompareTests(NodesCase):
             node.peer.returns.clear()
         await self.told_services()
         await self.server.command("FLUSHALL")
-        await gatherResults([Deferred.fromCoroutine(node.store.beat()) for node in (self.a, self.b)])
+        await gatherResults([Deferred.fromCoroutine(node.store.leases.beat()) for node in (self.a, self.b)])
         self.assertEqual([node.peer.returns for node in (self.a, self.b)], [[True], [True]])
         for node in (self.a, self.b):
             await node.settled()
@@ -525,7 +542,7 @@ class CompareTests(NodesCase):
         """What comes after the loss is recovered, also what came before the record was written anew."""
         owner = await self.begin(self.a, "alice", "1", "lobby")
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         sent = [await self.b.broker.publish(publication("lobby")) for _ in range(2)]
         await self.a.store.compare([self.held(owner, "lobby")], True)
         sent.append(await self.b.broker.publish(publication("lobby")))
@@ -577,10 +594,10 @@ class CompareTests(NodesCase):
     async def test_room_that_is_full(self) -> None:
         """Who has no place any more is told, and is not in the room; exactly as many as may are."""
         owners = [await self.begin(self.a, f"u{n}", str(n), "lobby", "event:7") for n in range(5)]
-        self.a.store._members = 100
+        self.a.store._comparing._members = 100
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
-        await self.b.store.beat()
+        await self.a.store.leases.beat()
+        await self.b.store.leases.beat()
         for n in range(98):
             await self.begin(self.b, f"v{n}", f"v{n}", "lobby")
         kept = await self.a.store.compare([self.held(one, "lobby", "event:7") for one in owners], True)
@@ -627,7 +644,7 @@ class CompareTests(NodesCase):
         """A session that ends while it is written anew does not stay."""
         owners = [await self.begin(self.a, f"u{n}", str(n), "lobby") for n in range(3)]
         await self.server.command("FLUSHALL")
-        await self.a.store.beat()
+        await self.a.store.leases.beat()
         comparing = self.a.store.compare([self.held(one, "lobby") for one in owners], True)
         ending = [
             self.a.store.suspend(owners[0], session_of(owners[0]), 5.0),
@@ -637,6 +654,56 @@ class CompareTests(NodesCase):
         self.assertEqual((await self.record(self.a, owners[0])).last_seen, 5.0)
         self.assertIsNone(await self.record(self.a, owners[1]))
         self.assertEqual((await self.record(self.a, owners[2])).last_seen, 0.0)
+
+    async def test_rooms_that_change_meanwhile(self) -> None:
+        """What is joined or left while the store is compared is joined or left in the end."""
+        owner = await self.begin(self.a, "alice", "1", "kept", "left", "back")
+        session = session_of(owner)
+        held = self.held(owner, "kept", "left", "back", "left later")
+        changes = [
+            self.a.store.leave(owner, session, "left"),
+            self.a.store.join(owner, session, "new", True, 9),
+            self.a.store.leave(owner, session, "back"),
+            self.a.store.compare([held], False),
+            self.a.store.join(owner, session, "new later", True, 9),
+            self.a.store.leave(owner, session, "left later"),
+            self.a.store.join(owner, session, "back", True, 9),
+            self.a.store.touch(owner, True),
+        ]
+        await gatherResults(changes)
+        rooms = {"kept", "new", "new later", "back"}
+        self.assertEqual(set((await self.record(self.a, owner)).rooms), rooms)
+        self.assertEqual(set(await self.a.store.rooms()), rooms)
+        self.assertEqual((await self.a.store.presence("alice")).shown, "away")
+
+    async def test_asked_before_it_is_in_step(self) -> None:
+        """What a client asks before its session is written anew is done after that."""
+        owner = await self.begin(self.a, "alice", "1", "lobby")
+        await self.server.command("FLUSHALL")
+        await self.a.store.leases.beat()
+        comparing = self.a.store.compare([self.held(owner, "lobby")], True)
+        choosing = self.a.store.choose("alice", "busy", None)
+        await comparing
+        self.assertEqual((await choosing).shown, "busy")
+        # in which this node has somebody, so that the script is run at once
+        await self.begin(self.a, "bob", "2", "x")
+        await self.server.command("FLUSHALL")
+        await self.a.store.leases.beat()
+        joining = self.a.store.join(owner, session_of(owner), "x", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby")], True)
+        await gatherResults([joining, comparing])
+        self.assertEqual(set((await self.record(self.a, owner)).rooms), {"lobby", "x"})
+        # and for one that is raised, or is another's by now
+        await self.a.store.suspend(owner, session_of(owner), 0.0)
+        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby", "x")], False)
+        await gatherResults([joining, comparing])
+        taken = (await self.take_over(self.b, owner)).owner
+        self.assertEqual(taken.generation, 3)
+        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
+        comparing = self.a.store.compare([self.held(owner, "lobby")], False)
+        await self.assertFailure(joining, SessionReplaced)
+        await comparing
 
     async def test_back_to_a_snapshot(self) -> None:
         """What went back is brought forward again by who knows better, in whatever order they compare."""
@@ -668,7 +735,7 @@ class KeyTests(NodesCase):
     async def busy(self) -> None:
         """A bit of everything."""
         owners = [await self.begin(self.a, f"u{n % 5}", str(n), "lobby", "event:7") for n in range(9)]
-        await self.b.store.prefer("u1", redis_state.Preferences(frozenset(("a:b",))))
+        await self.b.store.prefer("u1", Preferences(frozenset(("a:b",))))
         await self.b.store.choose("u1", "busy", "text")
         await self.begin(self.b, "u1", "x")
         await self.a.store.touch(owners[2], True)
@@ -682,14 +749,17 @@ class KeyTests(NodesCase):
         await self.a.store.compare([CompareTests.held(owners[5], "lobby")], False)
 
     async def test_every_key_ends(self) -> None:
-        """Every key has a time to live, also after it was touched, renewed and compared."""
+        """Every key has a time to live, also when renewed and compared, and is in docs/redis.rst."""
         await self.busy()
         for node in self.nodes:
-            await node.store._keep()
+            await node.store.leases.keep()
         keys = await self.server.command("KEYS", "*")
         self.assertGreater(len(keys), 20)
+        page = (Path(__file__).parents[2] / "docs" / "redis.rst").read_text("utf-8")
+        documented = set(re.findall(r"^``P:(\w+)", page, re.MULTILINE))
         for key in keys:
             self.assertTrue(key.startswith(PREFIX.encode()), key)
+            self.assertIn(key.decode().removeprefix(PREFIX).partition(":")[0], documented)
             self.assertGreater(await self.server.command("PTTL", key), 0, key)
 
     async def test_nothing_stays(self) -> None:
@@ -709,6 +779,80 @@ class KeyTests(NodesCase):
             await self.server.command("PEXPIRE", PREFIX + "room:lobby", 1_000_000)
             await self.advance(900)
             for node in self.nodes:
-                await node.store._keep()
+                await node.store.leases.keep()
         self.assertEqual(await self.members(self.a, "lobby"), ["alice"])
         self.assertEqual(dict(await self.a.store.rooms()), {"lobby": 1})
+
+    async def test_read_before_written(self) -> None:
+        """A script has read all keys that it writes before it writes the first.
+
+        While a Cluster's slot moves, a script fails where it first meets a key that is not there; what
+        it had written by then would stay half done.
+        """
+        monitor = await self.server.client()
+        self.addCleanup(monitor.transport.abortConnection)
+        await monitor.command("MONITOR")
+        await self.busy()
+        owner = await self.begin(self.b, "dora", "d", "lobby", "event:9")
+        await self.b.store.leave(owner, session_of(owner), "lobby")
+        await self.b.store.forget_user("u2")
+        await self.b.die()
+        await self.begin(self.a, "dora", "a", "lobby")
+        await self.advance(LEASE + 1)
+        await self.a.broker.publish(publication("lobby"), "other key")
+        await self.advance(WINDOW + 1)
+        await self.a.store.leases.keep()
+        await self.server.command("FLUSHALL")
+        await self.a.store.leases.beat()
+        await self.server.command("ECHO", "the end")
+
+        async def ended() -> bool:
+            return any(b"the end" in line for line in monitor.pushed)
+
+        await until(ended, "the end of the commands")
+        seen: Counter[str] = Counter()
+        for name, commands in _scripts(monitor.pushed):
+            read: set[str] = set()
+            writing = False
+            for command, keys in commands:
+                if command in _WRITES:
+                    writing = True
+                    self.assertLessEqual(set(keys), read, f"{name}: {command}")
+                elif not writing:
+                    read.update(keys)
+            seen[name] += writing
+        self.assertGreater(len([name for name, wrote in seen.items() if wrote]), 12, seen)
+
+
+#: What scripts write with.
+_WRITES = frozenset(
+    (
+        "HSET",
+        "HDEL",
+        "ZADD",
+        "ZREM",
+        "SADD",
+        "SREM",
+        "DEL",
+        "PEXPIRE",
+        "XADD",
+        "XTRIM",
+        "SET",
+        "ZREMRANGEBYSCORE",
+    )
+)
+
+
+def _scripts(lines: list[bytes]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Of what MONITOR says: for each script that was run its digest, and its commands with their keys."""
+    found: list[tuple[str, list[tuple[str, list[str]]]]] = []
+    for line in lines:
+        head, _, rest = line.decode(errors="replace").partition("] ")
+        words = [word.strip('"') for word in rest.split(" ")]
+        command = words[0].upper()
+        if command in ("EVALSHA", "EVAL"):
+            found.append((words[1][:12], []))
+        elif head.endswith(" lua") and command not in ("TIME", "PUBLISH"):
+            keys = words[1:] if command in ("EXISTS", "DEL") else words[1:2]
+            found[-1][1].append((command, keys))
+    return found

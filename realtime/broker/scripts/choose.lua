@@ -8,7 +8,7 @@ if not known() then
 end
 local user = load_user(ARGV[2])
 if next(user.sessions) == nil then
-  return { 'OK', presence_of(user) }
+  return { 'OK', presence_of(user.name) }
 end
 local change = watch(user)
 user.status, user.text = ARGV[3], ARGV[4] ~= '' and ARGV[4] or nil
@@ -19,8 +19,5 @@ if user.text then
 else
   redis.call('HDEL', user.key, 'text')
 end
-if change.event then
-  user.changed = NOW
-end
 announce(change)
-return { 'OK', presence_of(user) }
+return { 'OK', presence_of(user.name) }

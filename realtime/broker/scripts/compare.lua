@@ -1,7 +1,8 @@
 -- Put the store in step with some live sessions of a node.
 --
 -- ARGV: run, node, '1' if the store may have lost what it had, the limit of members, and packed, for each
--- session: user, connection, generation, session, since, '1' if idle, rooms, for each '1' if joined.
+-- session: user, connection, generation, session, since, '1' if idle, rooms, for each '1' if joined, '1' if
+-- it may be in further rooms.
 -- Answers {'OK', for each {generation, or '' if it is not the node's any more, full room, …}}; {'SWEPT'}.
 --
 -- After a loss nothing is announced: others have seen no change. Else a session that was withdrawn
@@ -18,7 +19,7 @@ end
 redis.call('EXISTS', node_key(node))
 
 -- Plan one session; nil if it is not the node's any more.
-local function plan_of(name, connection, generation, id, since, idle, rooms, joined)
+local function plan_of(name, connection, generation, id, since, idle, rooms, joined, more)
   local session = load_session(id)
   if session then
     local other = session.user ~= name or session.connection ~= connection
@@ -69,7 +70,7 @@ local function plan_of(name, connection, generation, id, since, idle, rooms, joi
     end
   end
   for room, membership in pairs(session.rooms) do
-    if not wanted[room] then
+    if not wanted[room] and more ~= '1' then
       plan.remove[#plan.remove + 1] = room
       if membership.joined and present then
         plan.exit[#plan.exit + 1] = load_seat(room, name)

@@ -8,8 +8,16 @@ if not known() then
   return RESUME
 end
 local node = ARGV[2]
-local answer = { lapsed(node) and 'SWEPT' or 'OK', place() }
+local ends = tonumber(redis.call('ZSCORE', NODES, node) or nil)
+local late = ends and ends < NOW
+local answer = { (late or not ends) and 'SWEPT' or 'OK', place() }
 answer[3] = #redis.call('ZRANGEBYSCORE', WAITING, '-inf', digits(NOW), 'LIMIT', 0, 1) > 0 and '1' or ''
+if late then
+  -- Nobody has swept this one: it was the store that was away, and the others could not renew either.
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', '(' .. digits(NOW), 'LIMIT', 0, 1000)) do
+    redis.call('ZADD', NODES, digits(NOW + LEASE), other)
+  end
+end
 redis.call('ZADD', NODES, digits(NOW + LEASE), node)
 redis.call('PEXPIRE', NODES, SESSION_TTL)
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', '(' .. digits(NOW), 'LIMIT', 0, 10)) do

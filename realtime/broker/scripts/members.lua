@@ -21,9 +21,8 @@ for index = 3, #ARGV do
   for _, member in ipairs(members) do
     if not found[member.name] then
       found[member.name] = true
-      local user = load_user(member.name)
-      if not since or user.changed >= since then
-        answer[#answer + 1] = presence_of(user)
+      if not since or tonumber(redis.call('HGET', PREFIX .. 'user:' .. member.name, 'changed') or 0) >= since then
+        answer[#answer + 1] = presence_of(member.name)
       end
     end
   end

@@ -6,7 +6,15 @@
 
 local RUN = ARGV[1]
 local LOG = PREFIX .. 'log'
+local TICKS = PREFIX .. 'ticks'
 local EVERYONE = '*'
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local NOW = milliseconds()
 
 -- The deployment's log: where it stands, as of the last `known`.
 local log = {}
@@ -20,17 +28,13 @@ local function known()
   end
   log.epoch, log.generation, log.number = got[2], got[3], tonumber(got[4])
   log.tick, log.oldest, log.made = tonumber(got[5]), tonumber(got[6]), tonumber(got[7])
+  if NOW - log.tick >= 1000 then
+    redis.call('EXISTS', TICKS)
+  end
   return true
 end
 
 local RESUME = { 'RESUME' }
-
-local function milliseconds()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local NOW = milliseconds()
 
 -- Numbers above 10^14 would be written with an exponent otherwise.
 local function digits(number)
@@ -42,14 +46,13 @@ local function keep_time()
   if NOW - log.tick < 1000 then
     return
   end
-  local ticks = PREFIX .. 'ticks'
-  redis.call('ZADD', ticks, NOW, digits(log.number))
-  local found = redis.call('ZREVRANGEBYSCORE', ticks, NOW - RETENTION, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  redis.call('ZADD', TICKS, NOW, digits(log.number))
+  local found = redis.call('ZREVRANGEBYSCORE', TICKS, NOW - RETENTION, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
   if found[1] then
     log.oldest = tonumber(found[1])
-    redis.call('ZREMRANGEBYSCORE', ticks, '-inf', '(' .. found[2])
+    redis.call('ZREMRANGEBYSCORE', TICKS, '-inf', '(' .. found[2])
   end
-  redis.call('PEXPIRE', ticks, META_TTL)
+  redis.call('PEXPIRE', TICKS, META_TTL)
   log.tick = NOW
   redis.call('HSET', LOG, 'tick', digits(NOW), 'oldest', digits(log.oldest))
 end

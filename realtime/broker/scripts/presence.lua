@@ -6,4 +6,4 @@
 if not known() then
   return RESUME
 end
-return { 'OK', presence_of(load_user(ARGV[2])) }
+return { 'OK', presence_of(ARGV[2]) }

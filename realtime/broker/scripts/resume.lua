@@ -6,6 +6,7 @@
 -- that it has heard, a fresh epoch.
 -- Answers {number, epoch, generation}.
 
+redis.call('EXISTS', PREFIX .. 'meta:' .. EVERYONE, TICKS)
 local got = redis.call('HMGET', LOG, 'run', 'epoch', 'generation', 'number', 'made')
 local run, epoch, generation, number = got[1], got[2], tonumber(got[3]), tonumber(got[4])
 local heard_epoch, heard_generation, highest, fresh = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]

@@ -6,7 +6,7 @@
 
 local WAITING, NODES, ROOMS = PREFIX .. 'waiting', PREFIX .. 'nodes', PREFIX .. 'rooms'
 
-redis.call('EXISTS', WAITING, NODES, ROOMS, PREFIX .. 'ticks')
+redis.call('EXISTS', WAITING, NODES, ROOMS)
 
 -- As JSON, and as Python writes it.
 local function quoted(text)
@@ -434,14 +434,7 @@ local function preferences_of(name)
   return redis.call('GET', PREFIX .. 'preferences:' .. name) or ''
 end
 
--- {user, status, text as JSON or '', changed, then connection, since, idle of each meta}
-local function presence_of(user)
-  local answer = { user.name, user.status, user.text or '', digits(user.changed) }
-  for _, connection in ipairs(sorted(user.metas)) do
-    local meta = user.metas[connection]
-    answer[#answer + 1] = connection
-    answer[#answer + 1] = meta.since
-    answer[#answer + 1] = meta.idle and '1' or '0'
-  end
-  return answer
+-- {user, fields of its hash}: what the presence is made of.
+local function presence_of(name)
+  return { name, redis.call('HGETALL', PREFIX .. 'user:' .. name) }
 end
