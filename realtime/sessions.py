@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from . import signals
 from .auth import Authenticator
-from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recovered
+from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recovered, Restored
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
@@ -73,6 +75,22 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     expiry_grace: float
 
 
+class _Coming:
+    """A session that the store is asked to begin or to take up here.
+
+    What ends it may be heard of before the store's answer, which waits for its place in the order.
+
+    :ivar displaced: owners whose session was taken up elsewhere meanwhile.
+    """
+
+    __slots__ = ("connection", "displaced", "id")
+
+    def __init__(self, connection: Connection, connection_id: str) -> None:
+        self.connection = connection
+        self.id = connection_id
+        self.displaced: list[Owner] = []
+
+
 class Sessions:
     """Begins, restores and ends sessions.
 
@@ -103,6 +121,7 @@ class Sessions:
         self._rooms = rooms
         self._notices = notices
         self._metrics = metrics
+        self._coming: dict[_Coming, None] = {}
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
         self._periodic = Periodic(
@@ -140,6 +159,8 @@ class Sessions:
             return
         try:
             record = await self._record(identity, command.session)
+            if connection.state is State.ENDED:
+                return
             if record is not None and await self._restore(connection, identity, record, command.offset):
                 return
             await self._begin(connection, identity, self._answer)
@@ -177,10 +198,13 @@ class Sessions:
         session = connection.session_id
         rooms, refused = self._defaults(identity)
         connection.since = self._now()
-        begun = await self._admit(
-            identity.user,
-            lambda: self._store.begin(owner, session, rooms, connection.since, self._limits),
-        )
+        with self._expecting(connection, owner.connection) as coming:
+            begun = await self._admit(
+                identity.user,
+                lambda: self._store.begin(owner, session, rooms, connection.since, self._limits),
+            )
+            if owner in coming.displaced:
+                raise SessionReplaced()
         # This is the session's place in the order of things: from here to its entry nothing may wait.
         connection.identity = identity
         connection.rooms = set(rooms) - begun.full
@@ -192,6 +216,16 @@ class Sessions:
         self._notices.joined(connection, *sorted(connection.joined))
         self._notices.refused(connection, [*refused, *map(self.full, sorted(begun.full))])
 
+    @contextmanager
+    def _expecting(self, connection: Connection, connection_id: str) -> Iterator[_Coming]:
+        """While the store is asked for a session that will be held by the connection of this id."""
+        coming = _Coming(connection, connection_id)
+        self._coming[coming] = None
+        try:
+            yield coming
+        finally:
+            del self._coming[coming]
+
     async def _admit(self, user: str, enter: Callable[[], Awaitable[Any]]) -> Any:
         """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
         try:
@@ -200,7 +234,7 @@ class Sessions:
             if self.evict(user):
                 return await enter()
             # One on another node makes room for the next try.
-            await self._broker.signal(*signals.encode(Crowded(user)))
+            self._broker.signal(*signals.encode(Crowded(user))).addErrback(_failed)
             raise
 
     def evict(self, user: str) -> bool:
@@ -232,24 +266,26 @@ class Sessions:
         identity = connection.identity
         assert identity is not None
         rooms, refused = self._defaults(identity)
-        owner, session = connection.owner, connection.session_id
         for room, joined in rooms.items():
             if room in (connection.joined if joined else connection.rooms):
                 continue
             try:
-                if joined:
-                    check_number(connection, self._rules.rooms)
-                await self._store.join(owner, session, room, joined, self._rules.members)
+                await self._join_default(connection, room, joined)
             except (RoomFull, TooManyRooms) as error:
                 refused.append(type(error)(f"{room}: {error.message}"))
-                continue
             if connection.state is not State.LIVE:
-                # It ended meanwhile; whoever takes the session up is in these rooms.
+                # It ended meanwhile; whoever takes the session up is in the rooms that opened.
                 return
+        self._notices.refused(connection, refused)
+
+    async def _join_default(self, connection: Connection, room: str, joined: bool) -> None:
+        if joined:
+            check_number(connection, self._rules.rooms)
+        await self._store.join(connection.owner, connection.session_id, room, joined, self._rules.members)
+        if connection.state is State.LIVE:
             self._rooms.enter(connection, room, joined)
             if joined:
                 self._notices.joined(connection, room)
-        self._notices.refused(connection, refused)
 
     def _now(self) -> int:
         return int(self._wall() * 1000)
@@ -296,19 +332,20 @@ class Sessions:
         """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
         allowed = _may_keep(identity, record)
         read = await self._missed(record, offset) if allowed else None
+        if connection.state is State.ENDED:
+            # Nobody is there to take it up, and the client may have done so by another transport.
+            return True
         restored = full = None
-        connection.since = self._now()
         if read is not None:
             try:
-                restored = await self._admit(
-                    identity.user,
-                    lambda: self._store.take_over(record, read, connection.since, self._limits),
-                )
+                restored = await self._take_over(connection, record, read)
             except RoomFull as error:
                 full = error
         # From here to the connection's entry nothing may wait, as in `_begin`.
-        self.displace(record.owner)
+        displaced = self.displace(record.owner)
         if read is None or restored is None:
+            if displaced:
+                self._grace.start((record.owner, record.session))
             # It must not count against the user's limit while the fresh one begins.
             await self._store.suspend(record.owner, record.session, record.last_seen)
             self._metrics.recovered("room_refused" if full is not None or not allowed else "gap")
@@ -328,14 +365,32 @@ class Sessions:
             await self._tell_statuses(connection, known, missed)
         return True
 
-    def displace(self, owner: Owner) -> None:
+    async def _take_over(
+        self, connection: Connection, record: SessionRecord, read: Recovered
+    ) -> Restored | None:
+        user = record.owner.user
+        connection.since = self._now()
+        with self._expecting(connection, record.owner.connection) as coming:
+            restored: Restored | None = await self._admit(
+                user, lambda: self._store.take_over(record, read, connection.since, self._limits)
+            )
+            if restored is not None and restored.owner in coming.displaced:
+                raise SessionReplaced()
+        return restored
+
+    def displace(self, owner: Owner) -> bool:
         """Close the connection that held a session, unless another has taken that up meanwhile."""
+        for coming in self._coming:
+            if coming.id == owner.connection:
+                coming.displaced.append(owner)
         old = self._connections.get(owner.connection)
-        if old is not None and old.owner == owner:
-            self._dismiss(old)
-            old.state = State.ENDED
-            self._metrics.disconnected(Close.REPLACED.reason)
-            old.outlet.close(Close.REPLACED)
+        if old is None or old.owner != owner:
+            return False
+        self._dismiss(old)
+        old.state = State.ENDED
+        self._metrics.disconnected(Close.REPLACED.reason)
+        old.outlet.close(Close.REPLACED)
+        return True
 
     async def _missed(self, record: SessionRecord, offset: str | None) -> Recovered | None:
         since = record.opened if offset is None else Sequence.parse(offset)
@@ -375,6 +430,8 @@ class Sessions:
                     if presence.shown == "offline":
                         told[user] = presence
         told.pop(connection.user, None)
+        if connection.state is not State.LIVE:
+            return
         self._notices.statuses(connection, told.values())
 
     # -- tokens
@@ -394,12 +451,16 @@ class Sessions:
         for room in list(connection.rooms):
             if not may_be_in(identity, room):
                 await self.leave(connection, room)
+        if connection.state is not State.LIVE:
+            return
         await self._join_defaults(connection)
 
     async def leave(self, connection: Connection, room: str) -> None:
         """Take a connection out of a room, and tell it."""
         joined = room in connection.joined
         await self._store.leave(connection.owner, connection.session_id, room)
+        if connection.state is not State.LIVE:
+            return
         self._rooms.remove(connection, room)
         if joined:
             self._notices.left(connection, room)
@@ -480,12 +541,24 @@ class Sessions:
         return Ended(user, tuple(sorted(connections)), close.reason)
 
     def tell_ended(self, ended: Ended) -> Deferred[None]:
-        """Have the nodes close the connections of sessions that have ended."""
-        return self._broker.signal(*signals.encode(ended))
+        """Have the nodes close the connections of sessions that have ended.
+
+        With the bus away those that are here are closed, and the others when the store is compared.
+        """
+
+        def here(failure: Failure) -> Failure:
+            self.ended(ended)
+            return failure
+
+        return self._broker.signal(*signals.encode(ended)).addErrback(here)
 
     def ended(self, ended: Ended) -> None:
         """The sessions of some of a user's connections have ended for good: close those that are here."""
-        close = next(close for close in Close if close.reason == ended.reason)
+        close = next((close for close in Close if close.reason == ended.reason), Close.KICKED)
+        for coming in list(self._coming):
+            if coming.id in ended.connections:
+                # The store began it before it ended it; only its answer is still on the way.
+                self.terminate(coming.connection, close)
         connections = [c for c in self._connections.of_user(ended.user) if c.id in ended.connections]
         for connection in connections:
             self._dismiss(connection)

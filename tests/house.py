@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import jwt
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
 from realtime.messages import Handshake
@@ -59,6 +60,14 @@ class House:
         done = self.node.ingest.publish(channel, json.dumps(data).encode(), message_id)
         done.addBoth(found.append)
         return found[0]
+
+    def kick(self, user: str) -> int:
+        """End all sessions of a user, as the API does; how many connections that were."""
+        found: list[Any] = []
+        done = Deferred.fromCoroutine(self.node.sessions.disconnect_user(user))
+        done.addBoth(found.append)
+        count: int = found[0]
+        return count
 
     def stop(self) -> None:
         self.node.stopService()

@@ -126,6 +126,18 @@ class FanoutTests(SynchronousTestCase):
         self.deliver(rooms=frozenset("r"))
         self.assertEqual(self.got(*members), [1, 1, 1])
 
+    def test_wants(self) -> None:
+        """It wants what a connection here may get: rooms that somebody is in, and what is for everyone."""
+        self.assertTrue(self.fanout.wants("*"))
+        self.assertFalse(self.fanout.wants("r"))
+        a, b = self.member("a", "r"), self.member("b", "r")
+        for room in ("*", "r", "user:a", "user:b"):
+            self.assertTrue(self.fanout.wants(room), room)
+        self.rooms.dismiss(a)
+        self.assertEqual((self.fanout.wants("r"), self.fanout.wants("user:a")), (True, False))
+        self.rooms.dismiss(b)
+        self.assertFalse(self.fanout.wants("r"))
+
     def test_counted(self) -> None:
         """Messages, bytes and latency are counted, once per fan-out."""
         self.member("a", "r")

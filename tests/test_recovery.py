@@ -7,16 +7,13 @@ transport, exactly what is written to it, in which order.
 
 from __future__ import annotations
 
-import gc
-import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.errors import BrokerUnavailable, Close
+from realtime.errors import Close
 
 from .house import Client, House
 
@@ -410,15 +407,15 @@ class World:
                 first = room not in self.rooms_of(tab.user)
                 self.enter(tab, room, numbers, first)
         tab.grants = grants
-        brought = [room for room in grants if room not in tab.rooms]
-        for room in brought:
-            self.enter(tab, room, numbers, room not in self.rooms_of(tab.user))
-            tab.rooms[room] = self.number()
         tab.present = True
         self.tell_status(tab.user, before, self.rooms_of(tab.user))
         tab.live = True
         tab.expected.append(("system:connected", tab.user, "True"))
-        tab.expected += [("room:joined", room, tab.user) for room in brought]
+        # Rooms that the token brings are joined by a session that has been taken up.
+        for room in [room for room in grants if room not in tab.rooms]:
+            self.enter(tab, room, numbers, room not in self.rooms_of(tab.user))
+            tab.rooms[room] = self.number()
+            tab.expected.append(("room:joined", room, tab.user))
         self.expect_statuses(tab)
 
     def expect_statuses(self, tab: Tab) -> None:
@@ -463,11 +460,22 @@ class World:
         for tab in self.tabs:
             if tab.user == user and tab.live:
                 self.check(tab)
-        _, numbers = self.act(lambda: self.house.node.sessions.disconnect_user(user))
+        _, numbers = self.act(lambda: self.house.kick(user))
         order = sorted((tab for tab in self.tabs if tab.user == user), key=lambda tab: not tab.live)
+        kicked = [tab for tab in order if tab.live]
+        gone = [("user:offline", user, "offline")] if self.shown(user) != "offline" else []
         for tab in order:
             tab.live, tab.gone_at = False, -1.0
+        rooms = self.rooms_of(user)
         self.vanish(numbers, *order)
+        for tab in kicked:
+            # It hears of its user's end as all do who share a room, and after that of its own.
+            if gone and rooms & set(tab.rooms) and not self.mutes(tab, gone[0][0], rooms & set(tab.rooms)):
+                tab.expected += gone
+            self.check(tab)
+            self.test.assertEqual(tab.client.outlet.events()[-1][0], "system:error")
+            self.test.assertEqual(tab.client.outlet.packets()[-1], "41")
+            self.test.assertIs(tab.client.outlet.close_reason, Close.KICKED)
 
     def wait(self) -> None:
         for _ in range(int(self.random.choice((1, 3, 6, 40, WINDOW)) / TICK)):
@@ -561,199 +569,6 @@ class _InHouse(SynchronousTestCase):
         self.addCleanup(house.stop)
         return house
 
-    def held(self, target: Any, name: str) -> list[Callable[[], None]]:
-        """Let calls of a method wait: each is made when the function for it in the list is called."""
-        real = getattr(target, name)
-        waiting: list[Callable[[], None]] = []
-
-        def late(*args: Any) -> Deferred[Any]:
-            done: Deferred[Any] = Deferred()
-            waiting.append(lambda: real(*args).chainDeferred(done))
-            return done
-
-        self.patch(target, name, late)
-        return waiting
-
-    def unavailable(self, target: Any, name: str) -> None:
-        """Let the next call of a method fail as it does while the bus is away."""
-        real = getattr(target, name)
-
-        def fail_once(*args: Any) -> Deferred[Any]:
-            setattr(target, name, real)
-            return fail(BrokerUnavailable())
-
-        self.patch(target, name, fail_once)
-
-    def assert_empty(self, house: House) -> None:
-        """Once all windows are over, nothing is left of any session."""
-        house.clock.pump([10.0] * 40)
-        node = house.node
-        self.assertEqual((len(node.connections), len(node.rooms)), (0, 0))
-        self.assertEqual((node.store.users, node.store.sessions), (0, 0))
-        self.assertEqual(node.rooms.everyone.members, {})
-
-
-class WaitingTests(_InHouse):
-    """What happens while the store is being waited for."""
-
-    def test_two_restores_of_one_session(self) -> None:
-        """Of two that race for a session one gets it, and keeps it when the other begins afresh."""
-        house = self.house()
-        client = house.client("alice")
-        client.join("lobby")
-        client.news()
-        client.cut()
-        waiting = self.held(house.node.store, "take_over")
-        token = house.token("alice")
-        first, second = (Client(house).connect(token=token, pid=client.pid) for _ in range(2))
-        for answer in waiting:
-            answer()
-        self.assertIn(client.pid, first.outlet.packets()[0])
-        self.assertNotIn(client.pid, second.outlet.packets()[0])
-        self.assertIsNone(first.outlet.close_reason)
-        house.publish("room:lobby:message", {"text": "hi"})
-        self.assertEqual([p["text"] for p in first.heard("room:message")], ["hi"])
-        self.assertEqual(second.heard("room:message"), [])
-        first.cut()
-        second.cut()
-        self.assert_empty(house)
-
-    def test_cut_while_it_begins(self) -> None:
-        """A transport that goes while its session begins leaves a session that waits, and then ends."""
-        house = self.house()
-        for name in ("open", "join", "preferences", "attach"):
-            waiting = self.held(house.node.store, name)
-            client = house.client("alice")
-            client.cut()
-            while waiting:
-                waiting.pop(0)()
-            self.assertEqual(len(house.node.connections), 0)
-            self.assert_empty(house)
-
-    def test_cut_while_it_is_taken_up(self) -> None:
-        """So does one that goes while it takes a session up; the session can be taken up again."""
-        for target, name in (("store", "take_over"), ("broker", "recover"), ("store", "attach")):
-            house = self.house()
-            client = house.client("alice")
-            client.join("lobby")
-            client.news()
-            client.cut()
-            house.publish("room:lobby:message", {"text": "missed"})
-            waiting = self.held(getattr(house.node, target), name)
-            gone = client.back(token=house.token("alice"))
-            gone.cut()
-            while waiting:
-                waiting.pop(0)()
-            self.assertEqual(len(house.node.connections), 0, name)
-            again = client.back(token=house.token("alice"))
-            while waiting:
-                waiting.pop(0)()
-            self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed"], name)
-            again.cut()
-            self.assert_empty(house)
-
-    def test_kick_while_it_begins(self) -> None:
-        """A kick that comes before a session has begun leaves nothing of it."""
-        house = self.house()
-        waiting = self.held(house.node.store, "attach")
-        client = house.client("alice")
-        house.node.sessions.disconnect_user("alice")
-        waiting.pop()()
-        self.assertIs(client.outlet.close_reason, Close.REPLACED)
-        self.assert_empty(house)
-
-    def test_cut_while_the_token_is_renewed(self) -> None:
-        """A room that a newer token brings is not entered by a connection that has gone."""
-        house = self.house()
-        client = house.client("alice")
-        waiting = self.held(house.node.store, "join")
-        client.emit("auth:token_refresh", {"token": house.token("alice", rooms=["event:7"])})
-        client.cut()
-        while waiting:
-            waiting.pop()()
-        self.assertIsNone(house.node.rooms.get("event:7"))
-        self.assert_empty(house)
-
-    def test_goodbye_behind_something_that_waits(self) -> None:
-        """DISCONNECT and CONNECT that came while a message was waited for are done after it."""
-        house = self.house()
-        client = house.client("alice")
-        client.join("lobby")
-        waiting = self.held(house.node.broker, "publish")
-        client.emit("room:message", {"roomId": "lobby", "text": "last words"})
-        client.leave()
-        client.receiver.received("0" + json.dumps({"token": house.token("alice")}))
-        self.assertEqual(len([text for text in client.outlet.packets() if text.startswith("40")]), 1)
-        for answer in waiting:
-            answer()
-        packets = client.outlet.packets()
-        self.assertEqual(len([text for text in packets if text.startswith("40")]), 2)
-        self.assertEqual([p["text"] for p in client.heard("room:message")], ["last words"])
-        house.clock.advance(house.node.settings.ws_connection_timeout + 1)
-        self.assertIsNone(client.outlet.close_reason)
-
-
-class UnavailableTests(_InHouse):
-    """What happens when the store fails in the middle."""
-
-    def test_login_that_fails_leaves_no_rooms(self) -> None:
-        """Who logs in after somebody whose login failed gets nothing of theirs."""
-        house = self.house()
-        client = house.client().connect()
-        self.unavailable(house.node.store, "attach")
-        answer = client.call("auth:login", {"token": house.token("alice", rooms=["private:1"])})
-        self.assertEqual(answer["error"]["code"], "broker.unavailable")
-        self.assertTrue(client.call("auth:login", {"token": house.token("bob")})["ok"])
-        house.publish("booking:created", {"userId": "alice"})
-        house.publish("room:private:1:message", {"text": "secret"})
-        house.publish("booking:created", {"userId": "bob"})
-        self.assertEqual([p["userId"] for p in client.heard("booking:created")], ["bob"])
-        self.assertEqual(client.heard("room:message"), [])
-        client.cut()
-        self.assert_empty(house)
-
-    def test_restore_that_fails(self) -> None:
-        """A session whose taking up failed waits on, and loses nothing by it; nor does it wait for ever."""
-        house = self.house()
-        client = house.client("alice")
-        client.join("lobby")
-        client.news()
-        client.cut()
-        house.publish("room:lobby:message", {"text": "missed"})
-        self.unavailable(house.node.store, "attach")
-        failed = client.back(token=house.token("alice"))
-        self.assertEqual((failed.outlet.frames, failed.outlet.close_reason), ([], Close.BUS_LOSS))
-        again = client.back(token=house.token("alice"))
-        self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed"])
-        self.unavailable(house.node.store, "attach")
-        again.back(token=house.token("alice"))
-        self.assert_empty(house)
-
-    def test_leave_that_fails(self) -> None:
-        """Who could not leave a room is still in it."""
-        house = self.house()
-        client = house.client("alice")
-        client.join("lobby")
-        self.unavailable(house.node.store, "leave")
-        answer = client.call("room:leave", {"roomId": "lobby"})
-        self.assertEqual(answer["error"]["code"], "broker.unavailable")
-        client.say("lobby", "still here")
-        self.assertEqual([p["text"] for p in client.heard("room:message")], ["still here"])
-        self.assertTrue(client.call("room:leave", {"roomId": "lobby"})["ok"])
-
-    def test_stopped_bus(self) -> None:
-        """What ends after the bus was stopped ends without a word, and without an error."""
-        house = self.house()
-        client, other = house.client("alice"), house.client("bob")
-        client.join("lobby")
-        other.join("lobby")
-        self.successResultOf(house.node.broker.stop())
-        client.leave()
-        other.cut()
-        self.assert_empty(house)
-        gc.collect()
-        self.assertEqual(self.flushLoggedErrors(), [])
-
 
 class SeenByOthersTests(_InHouse):
     """What others are told of one who comes back, or is sent away."""
@@ -809,7 +624,7 @@ class SeenByOthersTests(_InHouse):
         tabs[0].join("lobby")
         tabs[2].cut()
         watcher.news()
-        self.assertEqual(house.node.sessions.disconnect_user("alice"), 2)
+        self.assertEqual(house.kick("alice"), 2)
         self.assertEqual([event[0] for event in watcher.news()], ["user:offline", "room:user_left"])
         self.assertEqual([event[0] for event in tabs[0].news()][-1:], ["system:error"])
         house.clock.advance(house.node.settings.presence_grace + 1)

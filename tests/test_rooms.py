@@ -70,6 +70,36 @@ class RoomsTests(SynchronousTestCase):
         self.assertEqual((len(rooms), client.rooms), (0, set()))
         self.assertEqual((rooms.everyone.members, rooms.everyone.muting), ({}, {}))
 
+    def test_emptied(self) -> None:
+        """It is told when the last connection has left a room, however it left, once each time."""
+        emptied: list[str] = []
+        rooms, one, other = Rooms(emptied.append), connection("alice"), connection("bob")
+        for client in (one, other):
+            rooms.admit(client)
+            rooms.enter(client, "lobby", True)
+        rooms.enter(one, "user:alice", False)
+        rooms.remove(one, "lobby")
+        rooms.remove(one, "lobby")
+        self.assertEqual(emptied, [])
+        rooms.dismiss(one)
+        self.assertEqual(emptied, ["user:alice"])
+        rooms.remove(other, "lobby")
+        self.assertEqual(emptied, ["user:alice", "lobby"])
+        rooms.dismiss(other)
+        rooms.remove(other, "never entered")
+        self.assertEqual(emptied, ["user:alice", "lobby"])
+        rooms.enter(other, "lobby", True)
+        rooms.dismiss(other)
+        self.assertEqual(emptied, ["user:alice", "lobby", "lobby"])
+
+    def test_emptied_room_is_no_more(self) -> None:
+        """Who is told finds the room gone already: nobody is to be delivered anything of it."""
+        found: list[object] = []
+        rooms, client = Rooms(lambda room: found.append(rooms.get(room))), connection("alice")
+        rooms.enter(client, "lobby", True)
+        rooms.remove(client, "lobby")
+        self.assertEqual(found, [None])
+
     def test_muting(self) -> None:
         """Muting an event or a whole room holds in every room, and can be taken back."""
         rooms, client = Rooms(), connection("alice")

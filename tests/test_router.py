@@ -482,7 +482,7 @@ class OrderTests(_InHouse):
         house = self.house()
         client = house.client("alice")
         client.join("lobby")
-        house.node.sessions.disconnect_user("alice")
+        house.kick("alice")
         before = len(client.outlet.frames)
         client.receiver.received('2["room:message",{"roomId":"lobby","text":"x"}]')
         client.receiver.received('25["nonsense"]')

@@ -568,7 +568,7 @@ class EndTests(_InHouse):
         house = self.house()
         client = house.client("alice")
         client.news()
-        self.assertEqual(house.node.sessions.disconnect_user("alice"), 1)
+        self.assertEqual(house.kick("alice"), 1)
         self.assertEqual([p["code"] for p in client.heard("system:error")], ["connection.kicked"])
         self.assertEqual(client.outlet.packets()[-1], "41")
         self.assertIs(client.outlet.close_reason, Close.KICKED)

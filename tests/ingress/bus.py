@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from realtime.broker.interface import IDelivery
+from realtime.broker.interface import IDelivery, IPeer, Limits
 from realtime.broker.memory import MemoryBroker
 from realtime.broker.memory_state import MemoryStateStore
 from realtime.ingress.publish import Ingest
@@ -16,7 +16,7 @@ from realtime.presence import Announcer
 START = 1_700_000_000.0
 
 
-@implementer(IDelivery)
+@implementer(IDelivery, IPeer)
 class Bus:
     """One node's bus, started.
 
@@ -41,7 +41,8 @@ class Bus:
         self.store = MemoryStateStore(
             self.clock, self.broker, Announcer(self.wall), window=120, wall=self.wall
         )
-        self.broker.start(self)
+        self.broker.start(self, self)
+        self.store.start(self)
         self.ingest = Ingest(self.broker, self.store, ["invoice"], self.metrics, self.wall)
 
     def wall(self) -> float:
@@ -51,13 +52,26 @@ class Bus:
         if not publication.event.startswith("room:user_"):
             self.delivered.append(publication)
 
+    def wants(self, channel: str) -> bool:
+        return True
+
+    def reset(self, channels: frozenset[str] | None) -> None:
+        raise AssertionError("the memory broker loses nothing")
+
+    def signalled(self, name: str, data: bytes) -> None:
+        raise AssertionError("ingress sends no signals")
+
+    def displaced(self, owner: Owner) -> None:
+        raise AssertionError("there is no other node")
+
+    def returned(self, lost: bool) -> None:
+        raise AssertionError("the memory store is never away")
+
     def present(self, user: str, *rooms: str, connection: str = "c1") -> None:
         """Let a user be connected, in these rooms."""
         owner, session = Owner(user, connection, 1), f"session {connection} of {user}"
-        self.store.open(owner, session, 5)
-        for room in rooms:
-            self.store.join(owner, session, room, True, 100)
-        self.store.attach(owner, int(self.wall() * 1000))
+        since = int(self.wall() * 1000)
+        self.store.begin(owner, session, dict.fromkeys(rooms, True), since, Limits(5, 100))
         self.delivered.clear()
 
     def counted(self, name: str, **labels: str) -> float | None:

@@ -22,7 +22,7 @@ class HealthTests(SynchronousTestCase):
             seconds=clock.seconds,
             limit=100,
             connections=lambda: 7,
-            broker=lambda: True,
+            broker=lambda: [],
         )
         self.exchange = Exchange(health_resource(self.health), clock)
 

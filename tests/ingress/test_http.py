@@ -34,6 +34,10 @@ class FixedCensus:
         return {"websocket": 5, "polling": 2}
 
 
+async def no_one(user: str) -> int:
+    return 0
+
+
 class ApiCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = Bus()
@@ -46,7 +50,7 @@ class ApiCase(SynchronousTestCase):
         self.exchange = Exchange(api.resource, self.bus.clock)
 
     def api(self, ingest: Ingest, store: IStateStore) -> Api:
-        def disconnect(user: str) -> int:
+        async def disconnect(user: str) -> int:
             self.disconnected.append(user)
             return 2
 
@@ -121,7 +125,7 @@ class AuthorizationTests(ApiCase):
             ingest=self.bus.ingest,
             store=self.bus.store,
             connections=FixedCensus(),
-            disconnect_user=len,
+            disconnect_user=no_one,
         )
 
 
