@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -131,7 +131,11 @@ class Relay:
         self._probe_wanted = 0
         self._probe_heard = 0
         self._waiting: Deferred[Any] | None = None
-        self._leaving: Deferred[None] | None = None
+        self._leavers: list[Deferred[None]] = []
+        self._again: IDelayedCall | None = None
+        self._subscribed = False
+        self._mark_due = 0.0
+        self._doubted = 0
         self._stopping = False
         self.lost = {"overflow": 0, "passed": 0, "cut": 0}
         self._lost_now: dict[str, int] = {}
@@ -173,6 +177,8 @@ class Relay:
         self._stopping = True
         if self._asking.running:
             self._asking.stop()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         await self._leave()
         self._turn += 1
         await maybeDeferred(self._listening.stop)
@@ -188,36 +194,37 @@ class Relay:
     def down(self, link: object = None) -> None:
         """The connection is lost: what is published from now on is not heard."""
         self._turn += 1
+        self._subscribed = False
+        self._word = b""
         self._leave()
 
     async def _listen(self, turn: int) -> None:
         """Subscribe, and mark from where on this node hears all."""
-        if self._leaving is not None:
+        if self._leavers:
             await self._leave()
         try:
             await self._listening.subscribe([self._all, self._own])
             await self._listening.psubscribe(self._events.patterns)
-            while turn == self._turn and not self._number:
-                self._word = secrets.token_hex(8).encode()
-                try:
-                    await self._bus.run("listen", self._node, self._word)
-                except BrokerUnavailable:
-                    await self._sleep(ASK)
-                    continue
-                # It comes back on the other connection; long after, that one is deaf.
-                await self._sleep(PROBE)
-                if turn == self._turn and not self._number:
-                    self._listening.drop("the mark did not come back")
-                    return
         except BrokerUnavailable:
-            # The connection is lost, or was refused a subscription: it comes up anew.
+            # It is lost, and comes up anew; or it was refused.
             if turn == self._turn:
                 self._listening.drop("could not subscribe")
+            return
+        if turn == self._turn and not self._stopping:
+            self._subscribed = True
+            self._mark()
 
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        self._clock.callLater(seconds, done.callback, None)
-        return done
+    def _mark(self) -> None:
+        self._word = secrets.token_hex(8).encode()
+        self._mark_due = self._clock.seconds() + PROBE
+        marking = self._bus.run("listen", self._node, self._word)
+        marking.addErrback(self._not_marked, self._word)
+
+    def _not_marked(self, failure: Failure, word: bytes) -> None:
+        if word == self._word:
+            self._word = b""
+        if not failure.check(BrokerUnavailable):
+            _log.failure("the relay can't mark where it begins", failure)
 
     def _spawn(self, work: Any) -> None:
         Deferred.fromCoroutine(work).addErrback(lambda failure: _log.failure("the relay failed", failure))
@@ -231,7 +238,7 @@ class Relay:
         elif data.startswith(b"k "):
             self._marked(data)
         elif data == b"r":
-            self._ask_soon()
+            self._ask()
 
     def _marked(self, data: bytes) -> None:
         parts = data.split(b" ")
@@ -243,7 +250,7 @@ class Relay:
             self._number = int(self._era)
             self._state = State.LISTENER
             self._probe_wanted = self._probe_heard = self._probe
-            self._ask_soon()
+            self._ask()
 
     def pmessage(self, pattern: bytes, channel: bytes, data: bytes) -> None:
         """Another service has published."""
@@ -259,10 +266,16 @@ class Relay:
     # -- the lease
 
     def _tick(self) -> None:
-        self._ask()
+        if self._state is not State.AWAY:
+            self._ask()
+        elif self._subscribed and not self._word:
+            self._mark()
+        elif self._subscribed and self._clock.seconds() >= self._mark_due:
+            self._listening.drop("the mark did not come back")
 
-    def _ask_soon(self) -> None:
-        self._clock.callLater(0, self._ask)
+    def _ask_in(self, seconds: float) -> None:
+        if self._again is None or not self._again.active():
+            self._again = self._clock.callLater(seconds, self._ask)
 
     def _ask(self) -> None:
         if self._waiting is not None or self._stopping:
@@ -271,7 +284,7 @@ class Relay:
             return
         if self._probe_heard < self._probe_wanted:
             if self._clock.seconds() >= self._probe_due:
-                self._spawn(self._doubt(self._turn))
+                self._doubt()
             return
         self._probe += 1
         fresh = secrets.token_hex(8)
@@ -283,16 +296,16 @@ class Relay:
         waiting.addCallback(self._answered, self._turn, self._probe, fresh)
         waiting.addErrback(self._unanswered)
 
-    async def _doubt(self, turn: int) -> None:
+    def _doubt(self) -> None:
         """The probe is overdue: unless all of Redis is away, this connection is deaf."""
-        self._probe_due = self._clock.seconds() + PROBE
-        try:
-            await self._bus.command("PING")
-        except BrokerUnavailable:
-            return
-        await self._sleep(ASK)
-        if turn == self._turn and self._probe_heard < self._probe_wanted:
+        if self._doubted == self._probe_wanted:
             self._listening.drop("the probe did not come back")
+            return
+        asking = self._bus.command("PING")
+        asking.addCallbacks(self._answers, _gone, callbackArgs=(self._probe_wanted,))
+
+    def _answers(self, pong: object, probe: int) -> None:
+        self._doubted = probe
 
     def _no_more_waiting(self, passed: Any) -> Any:
         self._waiting = None
@@ -319,7 +332,7 @@ class Relay:
             self.takeovers += 1
         elif token != self._token:
             # It was given up while it was renewed.
-            self._ask_soon()
+            self._ask_in(0)
             return
         self._take()
 
@@ -330,7 +343,7 @@ class Relay:
         if left:
             self._lose("passed", self._held.tick())
             if left < ASK:
-                self._clock.callLater(left + 0.005, self._ask)
+                self._ask_in(left + 0.005)
 
     def _probed(self, data: bytes) -> None:
         if data.isdigit():
@@ -355,7 +368,7 @@ class Relay:
         if self._state in (State.HOLDER, State.TAKING):
             self._end_holding()
             if not fenced:
-                self._clock.callLater(ASK / 5, self._ask)
+                self._ask_in(ASK / 5)
 
     def _end_holding(self) -> None:
         self._token = ""
@@ -365,17 +378,19 @@ class Relay:
             self._follower.end()
 
     def _leave(self) -> Deferred[None]:
-        if self._leaving is None:
-            self._leaving = Deferred.fromCoroutine(self._give_up())
-            self._leaving.addErrback(lambda failure: _log.failure("the relay can't give up", failure))
-            self._leaving.addCallback(self._is_away)
         done: Deferred[None] = Deferred()
-        self._leaving.addCallback(lambda nothing: done.callback(None))
+        self._leavers.append(done)
+        if len(self._leavers) == 1:
+            leaving = Deferred.fromCoroutine(self._give_up())
+            leaving.addErrback(lambda failure: _log.failure("the relay can't give up", failure))
+            leaving.addCallback(self._is_away)
         return done
 
     def _is_away(self, nothing: object) -> None:
         self._state = State.AWAY
-        self._leaving = None
+        leavers, self._leavers = self._leavers, []
+        for done in leavers:
+            done.callback(None)
 
     async def _give_up(self) -> None:
         """Publish what was heard under the lease, if there is one, and give up lease and standing."""
@@ -414,3 +429,8 @@ class Relay:
         self._say_next = now + SAY
         lost, self._lost_now = self._lost_now, {}
         _log.warn("plain messages were lost: {lost}", lost=lost)
+
+
+def _gone(failure: Failure) -> None:
+    """All of Redis is away: that says nothing of one connection."""
+    failure.trap(BrokerUnavailable)

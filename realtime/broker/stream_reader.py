@@ -6,12 +6,13 @@ publishes it, so that a next reader goes on behind it.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -140,6 +141,7 @@ class StreamReader:
         self._turn = 0
         self._read = START
         self._token = ""
+        self._resting: Deferred[None] = succeed(None)
         self._first: EntryId | None = None
         self._expected: int | None = None
         self._checked = 0.0
@@ -172,6 +174,7 @@ class StreamReader:
         self._token = ""
         self.lag = 0
         self._pipeline.stop()
+        self._resting.cancel()
 
     def _ended(self, fenced: bool) -> None:
         if self._token:
@@ -189,11 +192,18 @@ class StreamReader:
                     recalled = True
                 await self._step(turn)
             except BrokerUnavailable:
-                await deferLater(self._clock, PAUSE)
+                await self._rest(turn, PAUSE)
             except Exception:
                 # An error that Redis replied: no stream under that name, no permission.
                 _log.failure("the stream can't be read")
-                await deferLater(self._clock, CHECK)
+                await self._rest(turn, CHECK)
+
+    async def _rest(self, turn: int, seconds: float) -> None:
+        if turn != self._turn:
+            return
+        self._resting = deferLater(self._clock, seconds)
+        with contextlib.suppress(CancelledError):
+            await self._resting
 
     async def _recall(self, turn: int) -> None:
         """Where the deployment's own data does not know what was handled, the stream's server may."""

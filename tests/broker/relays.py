@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
 import hiredis
-from realtime.broker.texts import head_of, parse
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 import realtime.broker
 from realtime.broker.relay import Relay, State
 from realtime.broker.stream_reader import StreamReader
+from realtime.broker.texts import head_of, parse
 from realtime.errors import BrokerUnavailable
 from realtime.ingress.publish import Ingest
 from realtime.ingress.redis_events import RedisEvents
@@ -53,7 +54,7 @@ class Bus:
     """A node's connection for commands, and the part of the broker that the relay uses.
 
     :ivar gate: asked for each script; answering "hold" keeps it back, "lose" sends it and loses its
-        answer, "drop" fails it at once without sending it.
+        answer, "drop" fails it at once without sending it, "late" too but sends it when it is let go.
     """
 
     def __init__(self, server: RedisServer, node: str) -> None:
@@ -63,6 +64,7 @@ class Bus:
         self.run_id = ""
         self.gate: Callable[[str, Items[Any]], str] = lambda name, args: "pass"
         self.kept: list[Callable[[], None]] = []
+        self.late: list[Any] = []
         self.ran: list[str] = []
 
     async def open(self) -> None:
@@ -82,6 +84,9 @@ class Bus:
             self.kept.append(lambda: self._send(name, args).chainDeferred(done))
         elif verdict == "drop":
             done.errback(BrokerUnavailable())
+        elif verdict == "late":
+            self.kept.append(lambda: self._send(name, args).addBoth(self.late.append))
+            done.errback(BrokerUnavailable())
         elif verdict == "lose":
             self._send(name, args).addBoth(lambda _: done.errback(BrokerUnavailable()))
         else:
@@ -99,7 +104,22 @@ class Bus:
 
     def _send(self, name: str, args: Items[Any]) -> Deferred[Any]:
         self.ran.append(name)
-        return self.command("EVAL", text_of(name), 0, self.run_id, *args)
+        reply = self.command("EVAL", text_of(name), 0, self.run_id, *args)
+        return reply.addCallback(self._resume)
+
+    def _resume(self, reply: Any) -> Any:
+        if reply[:1] != [b"RESUME"]:
+            return reply
+        resumed = self.command("EVAL", text_of("resume"), 0, self.run_id, "", 0, 0, self.node)
+        return resumed.addCallback(self._resumed)
+
+    @staticmethod
+    def _resumed(_: Any) -> Any:
+        raise BrokerUnavailable
+
+    def release_first(self) -> None:
+        """Send the first that was kept back."""
+        self.kept.pop(0)()
 
     def command(self, *args: Any) -> Deferred[Any]:
         if self.client is None or self.client.lost:
