@@ -96,6 +96,8 @@ def broken(look: Look, read: EntryId, first: EntryId | None, expected: int | Non
     restarted = expected is not None and look.added < expected
     if restarted and look.first is not None and look.first <= read:
         return Broken.RESTARTED
+    if expected is not None and look.last == read and look.added > expected:
+        return Broken.TRIMMED
     passed = look.first > read if look.first is not None else look.last > read
     if passed and not restarted and (expected is None or look.added - look.length > expected):
         return Broken.TRIMMED
@@ -162,7 +164,9 @@ class StreamReader:
         self._token = token
         self._read = parse_id(entry)
         self._first = self._expected = None
-        self._checked = self._trimmed = self._clock.seconds()
+        self._trimmed = self._clock.seconds()
+        # A first look comes before the first reading, which passes what was trimmed without a word.
+        self._checked = self._trimmed - CHECK
         self._pipeline.begin(token)
         self._pipeline.entry = entry
         reading = Deferred.fromCoroutine(self._go_on(self._turn))
@@ -287,7 +291,7 @@ class StreamReader:
             first=format_id(look.first or START).decode(),
             last=format_id(look.last).decode(),
         )
-        beginning = _beginning(found, look)
+        beginning = _beginning(found, look, read)
         reply = await self._bus.run_once("confirm", self._token, "", format_id(beginning))
         if turn == self._turn and reply[0] == b"OK":
             self._read = beginning
@@ -312,11 +316,11 @@ class StreamReader:
             await self._link.command("XTRIM", STREAM, "MINID", "=", format_id(min(places)))
 
 
-def _beginning(found: Broken, look: Look) -> EntryId:
+def _beginning(found: Broken, look: Look, read: EntryId) -> EntryId:
     """Behind which entry to go on."""
     if found is Broken.RESTARTED:
         return START
     if found is Broken.WENT_BACK or look.first is None:
         return look.last
     ms, number = look.first
-    return (ms, number - 1) if number else (ms - 1, 2**63)
+    return max(read, (ms, number - 1) if number else (ms - 1, 2**63))
