@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from ..errors import BrokerUnavailable, InternalError, RealtimeError
 from ..messages import Publication, Published
 from .held import Work
+from .redis import arguments
 
 #: Messages under way at a time.
 UNDER_WAY: Final = 128
@@ -36,9 +37,6 @@ class IRelayBus(Protocol):
 
     def command(self, *args: bytes | str | int) -> Deferred[Any]:
         """The answer of a plain command."""
-
-    def arguments(self, publication: Publication, key: str | None) -> tuple[bytes | str | int, ...]:
-        """The arguments of publish.lua before those that are the relay's."""
 
     def published(self, answer: list[Any]) -> Published:
         """What publish.lua says of a publication that it took."""
@@ -196,8 +194,8 @@ class Pipeline:
         if isinstance(prepared, RealtimeError):
             self._refuse(work, prepared)
         else:
-            arguments = self._bus.arguments(*prepared)
-            sent = self._bus.run_once("publish", *arguments, self._token, work.confirmation, work.entry)
+            about = (self._token, work.confirmation, work.entry)
+            sent = self._bus.run_once("publish", *arguments(*prepared), *about)
             sent.addCallback(self._published, work, self._turn)
             sent.addErrback(self._failed, work, self._turn)
         return True

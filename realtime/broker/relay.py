@@ -34,6 +34,9 @@ ASK: Final = 0.5
 SILENT: Final = 2 * ASK
 #: Seconds after which a listening connection on which the probe did not come back is given up.
 PROBE: Final = 2.0
+#: Seconds without an answer after which a listening connection is given up: more than for others, since
+#: what is published while nobody listens is lost, and a Redis that stood still goes on where it was.
+LISTENING_TIMEOUT: Final = 10.0
 #: Seconds that the end of holding waits for what is under way.
 DRAIN: Final = 1.0
 

@@ -2,296 +2,203 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
-from collections.abc import Sequence as Items
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectionLost
-from twisted.internet.protocol import Protocol
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.trial.unittest import TestCase
 
-import realtime.broker
-from realtime.broker.relay import Relay, State
+from realtime.broker.redis import Links, RedisBroker
+from realtime.broker.redis_link import Link, SubscriberLink
+from realtime.broker.redis_locate import Connector, FixedLocator, Place
+from realtime.broker.relay import LISTENING_TIMEOUT, Relay, State
+from realtime.broker.scripts import Scripts
 from realtime.broker.stream_reader import StreamReader
-from realtime.broker.texts import head_of, parse
+from realtime.broker.texts import parse
 from realtime.errors import BrokerUnavailable
 from realtime.ingress.publish import Ingest
 from realtime.ingress.redis_events import RedisEvents
-from realtime.messages import Position, Publication, Published, Sequence
+from realtime.messages import Publication
 from realtime.metrics import Metrics
 
-from ..redis_servers import HOST, Client, RedisServer, start_redis, until
+from ..redis_servers import HOST, RedisServer, start_redis, until
 
 PREFIX = "realtime:3:"
-SCRIPTS = Path(realtime.broker.__file__).parent / "scripts"
-CONSTANTS = {
-    "PREFIX": f"'{PREFIX}'",
-    "PUBLISH": "'PUBLISH'",
-    "RETENTION": 205_000,
-    "MAX_MESSAGES": 20_000,
-    "MAX_BYTES": 1 << 26,
-    "HISTORY": 100,
-    "HISTORY_TTL": 86_400_000,
-    "META_TTL": 86_400_000,
-    "LOG_TTL": 86_400_000,
-    "KEY_TTL": 120_000,
-}
-
-
-def text_of(name: str) -> str:
-    """A script as it is sent."""
-    head = "".join(f"local {key} = {value}\n" for key, value in CONSTANTS.items())
-    return head + (SCRIPTS / "prelude.lua").read_text() + (SCRIPTS / f"{name}.lua").read_text()
+SCRIPTS = Scripts(
+    {
+        "PREFIX": PREFIX,
+        "PUBLISH": "PUBLISH",
+        "RETENTION": 205_000,
+        "MAX_MESSAGES": 20_000,
+        "MAX_BYTES": 1 << 26,
+        "HISTORY": 100,
+        "HISTORY_TTL": 86_400_000,
+        "META_TTL": 86_400_000,
+        "LOG_TTL": 86_400_000,
+        "KEY_TTL": 120_000,
+    }
+)
 
 
 class Bus:
-    """A node's connection for commands, and the part of the broker that the relay uses.
+    """A node's broker, as the relay sees it, with a gate.
 
-    :ivar gate: asked for each script; answering "hold" keeps it back, "lose" sends it and loses its
-        answer, "drop" fails it at once without sending it, "late" too but sends it when it is let go.
+    :ivar gate: asked for each script; "pass", or: "hold" keeps it back, "drop" fails it at once without
+        sending it, "late" fails it at once and sends it when it is let go, "lose" sends it and loses
+        its answer.
+    :ivar kept: what is kept back, as functions that send it.
+    :ivar late: what became of the late ones.
     """
 
-    def __init__(self, server: RedisServer, node: str) -> None:
-        self.node = node
-        self.server = server
-        self.client: Client | None = None
-        self.run_id = ""
-        self.gate: Callable[[str, Items[Any]], str] = lambda name, args: "pass"
-        self.kept: list[Callable[[], None]] = []
+    def __init__(self, broker: RedisBroker) -> None:
+        self.node = broker.node
+        self.broker = broker
+        self.gate: Callable[[str, Sequence[Any]], str] = _open
+        self.kept: list[Callable[[], object]] = []
         self.late: list[Any] = []
-        self.ran: list[str] = []
-
-    async def open(self) -> None:
-        self.client = await self.server.client()
-        info = (await self.client.command("INFO", "server")).decode()
-        self.run_id = info.partition("run_id:")[2].split()[0]
-        await self.client.command("EVAL", text_of("resume"), 0, self.run_id, "", 0, 0, self.node)
-
-    def close(self) -> None:
-        if self.client is not None:
-            self.client.transport.abortConnection()
+        self.command = broker.command
+        self.published = broker.published
 
     def run(self, name: str, *args: Any) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
+        return self._pass(self.broker.run, name, args)
+
+    def run_once(self, name: str, *args: Any) -> Deferred[Any]:
+        return self._pass(self.broker.run_once, name, args)
+
+    def _pass(self, run: Callable[..., Deferred[Any]], name: str, args: Sequence[Any]) -> Deferred[Any]:
         verdict = self.gate(name, args)
+        done: Deferred[Any] = Deferred()
         if verdict == "hold":
-            self.kept.append(lambda: self._send(name, args).chainDeferred(done))
+            self.kept.append(lambda: run(name, *args).chainDeferred(done))
+        elif verdict == "lose":
+            run(name, *args).addBoth(lambda _: done.errback(BrokerUnavailable()))
+        elif verdict == "late":
+            self.kept.append(lambda: run(name, *args).addBoth(self.late.append))
+            done.errback(BrokerUnavailable())
         elif verdict == "drop":
             done.errback(BrokerUnavailable())
-        elif verdict == "late":
-            self.kept.append(lambda: self._send(name, args).addBoth(self.late.append))
-            done.errback(BrokerUnavailable())
-        elif verdict == "lose":
-            self._send(name, args).addBoth(lambda _: done.errback(BrokerUnavailable()))
         else:
-            self._send(name, args).chainDeferred(done)
+            return run(name, *args)
         return done
-
-    run_once = run
 
     def release(self) -> None:
         """Send what was kept back, and keep nothing back any more."""
-        self.gate = lambda name, args: "pass"
+        self.gate = _open
         kept, self.kept = self.kept, []
         for send in kept:
             send()
-
-    def _send(self, name: str, args: Items[Any]) -> Deferred[Any]:
-        self.ran.append(name)
-        reply = self.command("EVAL", text_of(name), 0, self.run_id, *args)
-        return reply.addCallback(self._resume)
-
-    def _resume(self, reply: Any) -> Any:
-        if reply[:1] != [b"RESUME"]:
-            return reply
-        resumed = self.command("EVAL", text_of("resume"), 0, self.run_id, "", 0, 0, self.node)
-        return resumed.addCallback(self._resumed)
-
-    @staticmethod
-    def _resumed(_: Any) -> Any:
-        raise BrokerUnavailable
 
     def release_first(self) -> None:
         """Send the first that was kept back."""
         self.kept.pop(0)()
 
-    def command(self, *args: Any) -> Deferred[Any]:
-        if self.client is None or self.client.lost:
-            done: Deferred[Any] = Deferred()
-            done.errback(BrokerUnavailable())
-            return done
-        reply = self.client.command(*args)
-        reply.addErrback(self._lost)
-        return reply
 
-    @staticmethod
-    def _lost(failure: Any) -> None:
-        failure.trap(ConnectionLost)
-        raise BrokerUnavailable
-
-    @staticmethod
-    def arguments(publication: Publication, key: str | None) -> tuple[Any, ...]:
-        return (
-            *(publication.channel, key or "", int(publication.logged), int(publication.history)),
-            *(publication.id, publication.time, head_of(publication), publication.data),
-        )
-
-    @staticmethod
-    def published(answer: list[Any]) -> Published:
-        told, identity, time, number, offset, born, epoch, generation = (
-            part.decode() if isinstance(part, bytes) else str(part) for part in answer
-        )
-        if not number:
-            return Published(identity, int(time), None, None, told == "REPEATED")
-        position = Position(int(offset), f"{epoch}.{born}")
-        sequence = Sequence(epoch, int(generation), int(number))
-        return Published(identity, int(time), position, sequence, told == "REPEATED")
-
-    # the broker that HTTP publishes to
-
-    def publish(self, publication: Publication, key: str | None = None) -> Deferred[Published]:
-        answer = self.run("publish", *self.arguments(publication, key), "", "", "")
-        return answer.addCallback(self.published)
+def _open(name: str, args: Sequence[Any]) -> str:
+    return "pass"
 
 
-class _Subscriber(Protocol):
-    def __init__(self, owner: Listening) -> None:
-        self._owner = owner
-        self._reader = hiredis.Reader()
-        self._acks: list[list[Any]] = []
-
-    def send(self, kind: str, names: Items[bytes]) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        self._acks.append([len(names), done])
-        self.transport.write(hiredis.pack_command((kind, *names)))
-        return done
-
-    def dataReceived(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            kind = reply[0]
-            if kind == b"message":
-                self._owner.relay.message(reply[1], reply[2])
-            elif kind == b"pmessage":
-                self._owner.relay.pmessage(*reply[1:])
-            else:
-                ack = self._acks[0]
-                ack[0] -= 1
-                if not ack[0]:
-                    self._acks.pop(0)[1].callback(None)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        acks, self._acks = self._acks, []
-        for _, done in acks:
-            done.errback(BrokerUnavailable())
-        self._owner.gone(self)
-
-
-class Listening:
+class Listening(SubscriberLink):
     """The listening connection of a node.
 
-    :ivar dropped: why the relay gave it up, each time.
+    :ivar dropped: why it was given up, each time.
     """
 
-    def __init__(self, server: RedisServer, relay: Relay) -> None:
-        self.relay = relay
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
         self.dropped: list[str] = []
-        self.connects = True
-        self._server = server
-        self._protocol: _Subscriber | None = None
-        self._running = False
-
-    def start(self) -> None:
-        self._running = True
-        self._connect()
-
-    def _connect(self) -> None:
-        if not self._running or not self.connects:
-            return
-        endpoint = TCP4ClientEndpoint(reactor, HOST, self._server.port, 5)
-        connecting = connectProtocol(endpoint, _Subscriber(self))
-        connecting.addCallbacks(self._up, self._refused)
-
-    def _refused(self, failure: Any) -> None:
-        failure.trap(ConnectError)
-        reactor.callLater(0.05, self._connect)
-
-    def _up(self, protocol: _Subscriber) -> None:
-        self._protocol = protocol
-        if not self._running:
-            protocol.transport.abortConnection()
-            return
-        self.relay.up(self)
-
-    def gone(self, protocol: _Subscriber) -> None:
-        if protocol is self._protocol:
-            self._protocol = None
-            self.relay.down(self)
-            self._connect()
-
-    def subscribe(self, channels: Items[bytes]) -> Deferred[None]:
-        return self._send("SUBSCRIBE", channels)
-
-    def psubscribe(self, patterns: Items[bytes]) -> Deferred[None]:
-        return self._send("PSUBSCRIBE", patterns)
-
-    def _send(self, kind: str, names: Items[bytes]) -> Deferred[None]:
-        if self._protocol is None:
-            failed: Deferred[None] = Deferred()
-            failed.errback(BrokerUnavailable())
-            return failed
-        return self._protocol.send(kind, names)
 
     def drop(self, why: str) -> None:
         self.dropped.append(why)
-        self.cut()
+        super().drop(why)
 
     def cut(self) -> None:
         """The connection is lost."""
-        if self._protocol is not None:
-            self._protocol.transport.abortConnection()
+        if self._connection is not None:
+            self._connection.transport.abortConnection()
 
     def freeze(self) -> None:
-        """Nothing comes any more, and nobody is told: half-open."""
-        if self._protocol is not None:
-            self._protocol.transport.pauseProducing()
+        """Nothing comes any more, and nobody is told: half open."""
+        assert self._connection is not None
+        self._connection.transport.pauseProducing()
 
     def thaw(self) -> None:
         """What had come meanwhile comes now."""
-        if self._protocol is not None:
-            self._protocol.transport.resumeProducing()
-
-    def stop(self) -> None:
-        self._running = False
-        self.cut()
+        assert self._connection is not None
+        self._connection.transport.resumeProducing()
 
 
 class RelayNode:
-    """One node: its relay, its reader of the stream, its HTTP."""
+    """One node: its broker, its relay, its reader of the stream, its HTTP.
 
-    def __init__(self, server: RedisServer, name: str, services: Items[str] = (), **bounds: int) -> None:
-        self.bus = Bus(server, name)
+    :ivar rooms: what the store says of the rooms of users.
+    :ivar slow: whether the store lets its answers wait in `lookups`.
+    """
+
+    def __init__(
+        self,
+        server: RedisServer,
+        name: str,
+        services: Sequence[str] = (),
+        timeout: float = 5.0,
+        **bounds: int,
+    ) -> None:
+        self._connector = Connector(reactor)
+        self._place = FixedLocator(Place(HOST, server.port))
+        self._timeout = timeout
+        self.broker = RedisBroker(
+            reactor,
+            node=name,
+            prefix=PREFIX,
+            scripts=SCRIPTS,
+            connect=self._links,
+            sharded=False,
+            durable=False,
+            max_bytes=1 << 26,
+        )
+        self.bus = Bus(self.broker)
         self.metrics = Metrics()
         self.rooms: dict[str, frozenset[str]] = {}
         self.lookups: list[Deferred[frozenset[str]]] = []
         self.slow = False
-        self.ingest = Ingest(self.bus, self, services, self.metrics, reactor_wall)
+        self.dead = False
+        self.ingest = Ingest(self.broker, self, services, self.metrics, time.time)
         self.events = RedisEvents(self.ingest, reactor.seconds)
-        self.relay = Relay(
-            reactor, self.bus, self.events, PREFIX, lambda relay: Listening(server, relay), **bounds
-        )
-        self.listening: Listening = self.relay._listening  # type: ignore[assignment]
-        self.blocking = Bus(server, name)
-        self.reader = StreamReader(
-            reactor, self.bus, self.events, self.blocking, PREFIX, self.relay.failed, reactor_wall
-        )
+        self.relay = Relay(reactor, self.bus, self.events, PREFIX, self._listen, **bounds)
+        self.blocking = self._link(Link, "stream")
+        self.reader = StreamReader(reactor, self.bus, self.events, self.blocking, PREFIX, self.relay.failed)
         self.relay.follow(self.reader)
+
+    def _links(self, broker: RedisBroker) -> Links:
+        return Links(
+            self._link(Link, "commands", on_up=broker.commands_up, prepare=SCRIPTS.load),
+            self._link(Link, "reads", prepare=SCRIPTS.load),
+            self._link(
+                SubscriberLink,
+                "subscriber",
+                on_up=broker.subscriber_up,
+                on_down=broker.subscriber_down,
+                on_message=broker.message,
+            ),
+        )
+
+    def _link(self, kind: Callable[..., Any], name: str, **more: Any) -> Any:
+        return kind(self._connector, self._place, **{"name": name, "timeout": self._timeout, **more})
+
+    def _listen(self, relay: Relay) -> Listening:
+        self.listening: Listening = self._link(
+            Listening,
+            "relay",
+            on_up=relay.up,
+            on_down=relay.down,
+            on_message=relay.message,
+            on_pmessage=relay.pmessage,
+            timeout=LISTENING_TIMEOUT,
+        )
+        return self.listening
 
     # the store, as far as routing asks it
 
@@ -303,9 +210,23 @@ class RelayNode:
             found.callback(self.rooms.get(user, frozenset()))
         return found
 
+    # what the broker delivers to, and tells
+
+    def deliver(self, publication: Publication) -> None:
+        pass
+
+    def wants(self, channel: str) -> bool:
+        return False
+
+    def reset(self, channels: object) -> None:
+        pass
+
+    def returned(self, lost: bool) -> None:
+        pass
+
     async def start(self) -> RelayNode:
-        await self.bus.open()
-        await self.blocking.open()
+        await self.broker.start(self, self)
+        self.blocking.start()
         self.relay.start()
         return self
 
@@ -318,27 +239,35 @@ class RelayNode:
 
         await until(does, f"{self.bus.node} to be {state}; it is {self.relay.state}")
 
-    def die(self) -> None:
-        """SIGKILL: all connections end, nothing is said."""
-        self.relay._stopping = True
-        if self.relay._asking.running:
-            self.relay._asking.stop()
+    def die(self) -> Deferred[Any]:
+        """SIGKILL: all connections end, nothing is said; fires when they have."""
+        self.dead = True
+        self.bus.run = self.bus.run_once = _away  # type: ignore[method-assign]
         self.reader.end()
-        self.listening._running = False
-        self.bus.gate = self.blocking.gate = lambda name, args: "drop"
-        self.listening.cut()
-        self.bus.close()
-        self.blocking.close()
+        self.relay._asking.stop()
+        return maybeDeferred(self.relay.stop).addCallback(lambda _: self._hang_up())
+
+    async def _end_links(self) -> None:
+        await self.blocking.stop()
+        await self.broker.stop()
+
+    def _hang_up(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._end_links())
+
+    async def end(self) -> None:
+        if not self.dead:
+            self.bus.release()
+            await self.relay.stop()
+            self.reader.end()
+            await self._end_links()
 
     def counted(self, kind: str, outcome: str) -> float:
         labels = {"kind": kind, "outcome": outcome}
         return self.metrics.registry.get_sample_value("realtime_publications_total", labels) or 0.0
 
 
-def reactor_wall() -> float:
-    import time
-
-    return time.time()
+def _away(*args: Any) -> Deferred[Any]:
+    return fail(BrokerUnavailable())
 
 
 class RelayCase(TestCase):
@@ -348,15 +277,21 @@ class RelayCase(TestCase):
 
     async def begin(self, *names: str, **more: Any) -> list[RelayNode]:
         """A server, and nodes that stand, in this order; the first holds the lease."""
-        self.server = await start_redis(self)
+        if not hasattr(self, "server"):
+            self.server = await start_redis(self)
         self.nodes: list[RelayNode] = []
         self.addCleanup(self.end)
         for index, name in enumerate(names):
             node = await self.node(name, **more)
             await node.stands(None if index else State.HOLDER)
-        self.out = await self.server.client()
-        await self.out.command("PSUBSCRIBE", f"{PREFIX}channel:*")
+        await self.hear()
         return self.nodes
+
+    async def hear(self) -> None:
+        """Listen to what comes out, from now on."""
+        self.out = await self.server.client()
+        self.addCleanup(lambda out: out.transport.abortConnection(), self.out)
+        await self.out.command("PSUBSCRIBE", f"{PREFIX}channel:*")
 
     async def node(self, name: str, **more: Any) -> RelayNode:
         node = RelayNode(self.server, name, **more)
@@ -365,11 +300,7 @@ class RelayCase(TestCase):
 
     async def end(self) -> None:
         for node in self.nodes:
-            node.bus.release()
-            await maybeDeferred(node.relay.stop)
-            node.reader.end()
-            node.bus.close()
-            node.blocking.close()
+            await node.end()
 
     async def say(self, channel: str, **data: Any) -> int:
         """PUBLISH as a service does; how many heard it."""
@@ -384,7 +315,7 @@ class RelayCase(TestCase):
         """The field ``n`` of all publications so far."""
         return [json.loads(publication.data)["n"] for publication in self.delivered()]
 
-    async def comes(self, numbers: Items[int], seconds: float = 15) -> None:
+    async def comes(self, numbers: Sequence[int], seconds: float = 15) -> None:
         """Wait until so many came, and a little longer for what must not come; compare."""
 
         async def came() -> bool:
@@ -401,5 +332,6 @@ class RelayCase(TestCase):
         for _ in range(3):
             await self.server.command("PUBLISH", "nobody", "")
             for node in self.nodes:
-                if node.bus.client is not None and not node.bus.client.lost:
-                    await node.bus.command("PING")
+                if not node.dead:
+                    with contextlib.suppress(BrokerUnavailable):
+                        await node.bus.command("PING")

@@ -60,7 +60,7 @@ class DeathTests(RelayCase):
             await self.say("system:note", n=number)
         await holds(a, 3)
         await holds(b, 3)
-        a.die()
+        await a.die()
         await self.say("system:note", n=3)
         await b.stands(State.HOLDER)
         await self.say("system:note", n=4)
@@ -77,7 +77,7 @@ class DeathTests(RelayCase):
         b.listening.freeze()
         a.bus.release()
         await self.comes([0])
-        a.die()
+        await a.die()
         await self.server.command("DEL", f"{PREFIX}relay", f"{PREFIX}listeners")
         b.relay._ask()
         await b.stands(State.TAKING)
@@ -123,7 +123,7 @@ class DeathTests(RelayCase):
         await holds(a, 4)
         a.bus.release_first()
         await holds(b, 3)
-        a.die()
+        await a.die()
         await b.stands(State.HOLDER)
         await self.comes([7, 7, 8, 7])
 
@@ -143,7 +143,7 @@ class DeathTests(RelayCase):
         await holds(a, 1)
         await self.settle()
         self.assertEqual(b.relay.held, 1)
-        a.die()
+        await a.die()
         await b.stands(State.HOLDER)
         await self.comes([7, 7])
 
@@ -152,11 +152,11 @@ class DeathTests(RelayCase):
         a.bus.gate = b.bus.gate = publishing("hold")
         await self.say("system:note", n=0)
         await holds(c, 1)
-        a.die()
+        await a.die()
         await b.stands(State.HOLDER)
         await self.say("system:note", n=1)
         await holds(c, 2)
-        b.die()
+        await b.die()
         await c.stands(State.HOLDER)
         await self.comes([0, 1])
 
@@ -304,6 +304,38 @@ class FailureTests(RelayCase):
         await holds(b, 0)
         await a.stands(State.HOLDER)
 
+    async def test_redis_stands_still(self) -> None:
+        """What was published meanwhile waits in Redis, and is heard: nobody hangs up on it too soon."""
+        a, b = await self.begin("a", "b", timeout=1.0)
+        await self.say("system:note", n=0)
+        service = await self.server.client()
+        self.server.freeze()
+        sent = [
+            service.command("PUBLISH", "system:note", json.dumps({"n": number})) for number in range(1, 4)
+        ]
+        await deferLater(reactor, 3.0)
+        self.server.thaw()
+        self.assertEqual([await one for one in sent], [2, 2, 2])
+        service.transport.abortConnection()
+        await self.comes(range(4))
+        self.assertEqual(a.listening.dropped + b.listening.dropped, [])
+        await holds(a, 0)
+        await holds(b, 0)
+
+    async def test_redis_restarts(self) -> None:
+        """They listen anew, and one of them holds the lease, without anybody's help."""
+        a, b = await self.begin("a", "b", timeout=1.0)
+        await self.say("system:note", n=0)
+        await self.comes([0])
+        await self.server.restart()
+        await self.hear()
+        await a.stands()
+        await b.stands()
+        await self.say("system:note", n=1)
+        await self.comes([1])
+        await holds(a, 0)
+        await holds(b, 0)
+
     async def test_overflow(self) -> None:
         a, b = await self.begin("a", "b", held=3)
         self.assertGreater(HELD, 10_000)
@@ -433,6 +465,6 @@ class MessageTests(RelayCase):
             self.server._client.command("PUBLISH", f"room:r{number % 7}:note", json.dumps({"n": number}))
             if number == 700:
                 await deferLater(reactor, 0.02)
-                a.die()
+                await a.die()
         await self.comes(range(1500), 30)
         self.assertEqual((b.relay.held, c.relay.held), (0, 0))

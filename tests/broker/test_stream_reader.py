@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.broker.relay import State
 from realtime.broker.stream_reader import READERS, START, Broken, Look, broken, format_id, parse_id
 
-from ..redis_servers import until
+from ..redis_servers import start_redis, until
 from .relays import PREFIX, RelayCase, RelayNode
 from .test_relay import publishing
 
@@ -119,7 +121,7 @@ class DeathTests(StreamCase):
         for number in range(3):
             await self.add(n=number)
         await self.comes(range(3))
-        a.die()
+        await a.die()
         await b.stands(State.HOLDER)
         await self.add(n=3)
         await self.comes(range(4))
@@ -134,7 +136,7 @@ class DeathTests(StreamCase):
             return len(a.bus.kept) == 3
 
         await until(kept, "the entries to be read")
-        a.die()
+        await a.die()
         await b.stands(State.HOLDER)
         await self.comes(range(3))
 
@@ -181,10 +183,47 @@ class DeathTests(StreamCase):
         (a,) = await self.begin("a")
         await self.add(n=0)
         await self.comes([0])
-        a.blocking.close()
+        a.blocking.drop("test")
         await self.add(n=1)
-        await a.blocking.open()
         await self.comes([0, 1])
+
+
+class RedisTests(StreamCase):
+    """Redis breaks and comes back."""
+
+    async def test_restarts(self) -> None:
+        """With its data: nothing is lost or twice, whatever was under way."""
+        self.server = await start_redis(self, appendonly=True)
+        await self.begin("a", "b", timeout=1.0)
+        for number in range(200):
+            self.server._client.command(
+                "XADD", STREAM, "*", "channel", "room:r:note", "data", json.dumps({"n": number})
+            ).addErrback(lambda _: None)
+        await self.settle()
+        await self.server.restart()
+        for node in self.nodes:
+            await node.stands()
+        last = await self.add(n=1000)
+        await self.handled(last)
+        added = await self.server.command("XLEN", STREAM)
+        entries = await self.server.command("XRANGE", f"{PREFIX}log:r", "-", "+")
+        numbers = [json.loads(fields[1].split(b"\n", 2)[2])["n"] for _, fields in entries]
+        self.assertEqual(numbers, list(range(added - 1)))
+
+    async def test_stands_still(self) -> None:
+        (a, b) = await self.begin("a", "b", timeout=1.0)
+        service = await self.server.client()
+        await self.add(n=0)
+        await self.comes([0])
+        self.server.freeze()
+        fields = ("channel", "system:note", "data")
+        sent = service.command("XADD", STREAM, "*", *fields, json.dumps({"n": 1}))
+        await deferLater(reactor, 2.5)
+        self.server.thaw()
+        await sent
+        service.transport.abortConnection()
+        await self.add(n=2)
+        await self.comes(range(3))
 
 
 class StreamTests(StreamCase):
