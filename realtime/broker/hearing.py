@@ -392,7 +392,8 @@ class Hearing:
                 await self._repair_once(turn)
                 return
             except BrokerUnavailable:
-                await deferLater(self._clock, REPAIR_PAUSE)
+                if turn == self._turn:
+                    await deferLater(self._clock, REPAIR_PAUSE)
 
     async def _repair_once(self, turn: int) -> None:
         wanted = await self._subscribe_all()
