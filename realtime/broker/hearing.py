@@ -392,8 +392,7 @@ class Hearing:
                 await self._repair_once(turn)
                 return
             except BrokerUnavailable:
-                if turn == self._turn:
-                    await deferLater(self._clock, REPAIR_PAUSE)
+                await deferLater(self._clock, REPAIR_PAUSE)
 
     async def _repair_once(self, turn: int) -> None:
         wanted = await self._subscribe_all()

@@ -45,6 +45,10 @@ HELD: Final = 50_000
 HELD_BYTES: Final = 64 * 1024 * 1024
 HELD_PERIODS: Final = 15
 
+#: Why messages are lost: no room to hold them; a live holder did not confirm them; the holder's
+#: connections were lost before they were published.
+LOST: Final = ("overflow", "passed", "cut")
+
 #: Seconds between two lines of the log that say what was lost.
 SAY: Final = 10.0
 
@@ -82,6 +86,13 @@ class IListening(Protocol):
 class IFollower(Protocol):
     """What works while its node holds the lease: the reader of the stream."""
 
+    lag: float
+    resets: dict[str, int]
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
     def begin(self, token: str, entry: bytes) -> None:
         """The node holds the lease under this token; `entry` was handled last."""
 
@@ -94,8 +105,8 @@ class Relay:
 
     :param listen: makes the listening connection, which calls `up`, `down`, `message` and `pmessage`.
     :param prefix: of the deployment's keys and channels.
-    :ivar lost: how many messages were lost, by reason: ``overflow`` (no room to hold it), ``passed``
-        (a live holder did not confirm it), ``cut`` (the connection was lost before it was published).
+    :ivar takeovers: how often this node has taken the lease.
+    :ivar repeats: how many messages it then found held, to be published by it.
     """
 
     def __init__(
@@ -140,13 +151,17 @@ class Relay:
         self._mark_due = 0.0
         self._doubted = 0
         self._stopping = False
-        self.lost = {"overflow": 0, "passed": 0, "cut": 0}
+        self._lost = dict.fromkeys(LOST, 0)
         self._lost_now: dict[str, int] = {}
         self._say_next = 0.0
         self.takeovers = 0
         self.repeats = 0
 
     # -- figures
+
+    def lost(self, reason: str) -> int:
+        """How many messages were lost for a reason of `LOST`."""
+        return self._lost[reason]
 
     @property
     def state(self) -> State:
@@ -161,6 +176,15 @@ class Relay:
     def held_bytes(self) -> int:
         return self._held.size
 
+    @property
+    def stream_lag(self) -> float:
+        """Seconds by which the newest entry that was read is behind the newest there is."""
+        return 0.0 if self._follower is None else self._follower.lag
+
+    def stream_resets(self, what: str) -> int:
+        """How often the stream was found `stream_reader.Broken`."""
+        return 0 if self._follower is None else self._follower.resets[what]
+
     # -- life
 
     def follow(self, follower: IFollower) -> None:
@@ -170,6 +194,8 @@ class Relay:
     def start(self) -> None:
         """Begin to listen, and to ask for the lease."""
         self._listening.start()
+        if self._follower is not None:
+            self._follower.start()
         self._asking.start(ASK, now=False)
 
     def stop(self) -> Deferred[None]:
@@ -185,6 +211,8 @@ class Relay:
         await self._leave()
         self._turn += 1
         await maybeDeferred(self._listening.stop)
+        if self._follower is not None:
+            await maybeDeferred(self._follower.stop)
 
     # -- the listening connection
 
@@ -420,7 +448,7 @@ class Relay:
 
     def _lose(self, reason: str, count: int) -> None:
         if count:
-            self.lost[reason] += count
+            self._lost[reason] += count
             self._lost_now[reason] = self._lost_now.get(reason, 0) + count
             self._say_lost()
 

@@ -107,7 +107,9 @@ def broken(look: Look, read: EntryId, first: EntryId | None, expected: int | Non
 class IReadLink(Protocol):
     """A `Link` on which commands may block."""
 
-    up: bool
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
 
     def command(self, *args: bytes | str | int) -> Deferred[Any]: ...
 
@@ -148,8 +150,8 @@ class StreamReader:
         self._expected: int | None = None
         self._checked = 0.0
         self._trimmed = 0.0
-        self.lag = 0
-        self.resets = dict.fromkeys(Broken, 0)
+        self.lag = 0.0
+        self.resets = {what.value: 0 for what in Broken}
 
     @property
     def reading(self) -> bool:
@@ -157,6 +159,15 @@ class StreamReader:
         return bool(self._token)
 
     # -- life
+
+    def start(self) -> None:
+        """Connect."""
+        self._link.start()
+
+    def stop(self) -> object:
+        """Read no more, and disconnect."""
+        self.end()
+        return self._link.stop()
 
     def begin(self, token: str, entry: bytes) -> None:
         """Read from behind an entry, the last that was handled; publish under a token."""
@@ -176,7 +187,7 @@ class StreamReader:
         """Read no more."""
         self._turn += 1
         self._token = ""
-        self.lag = 0
+        self.lag = 0.0
         self._pipeline.stop()
         self._resting.cancel()
 
@@ -270,7 +281,8 @@ class StreamReader:
             raise
         if turn != self._turn or read != self._read:
             return
-        self.lag = max(0, look.last[0] - read[0])
+        # what was never read before may be as old as the stream
+        self.lag = max(0, look.last[0] - max(read, look.first or read)[0]) / 1000
         found = broken(look, read, self._first, self._expected)
         self._first = look.first
         if found is None:
@@ -282,7 +294,7 @@ class StreamReader:
         await self._pipeline.drained()
         if turn != self._turn:
             return
-        self.resets[found] += 1
+        self.resets[found.value] += 1
         _log.warn(
             "the stream {stream} was {what}: read up to {read}, it now has {first} to {last}",
             stream=STREAM.decode(),

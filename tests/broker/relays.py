@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import TestCase
 
 from realtime.broker.redis import Links, RedisBroker
@@ -226,7 +226,6 @@ class RelayNode:
 
     async def start(self) -> RelayNode:
         await self.broker.start(self, self)
-        self.blocking.start()
         self.relay.start()
         return self
 
@@ -245,21 +244,17 @@ class RelayNode:
         self.bus.run = self.bus.run_once = _away  # type: ignore[method-assign]
         self.reader.end()
         self.relay._asking.stop()
-        return maybeDeferred(self.relay.stop).addCallback(lambda _: self._hang_up())
-
-    async def _end_links(self) -> None:
-        await self.blocking.stop()
-        await self.broker.stop()
-
-    def _hang_up(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._end_links())
+        return self.relay.stop().addCallback(lambda _: self.broker.stop())
 
     async def end(self) -> None:
         if not self.dead:
             self.bus.release()
+            await until(self._alive, "the broker to have healed")
             await self.relay.stop()
-            self.reader.end()
-            await self._end_links()
+            await self.broker.stop()
+
+    async def _alive(self) -> bool:
+        return self.broker.alive()
 
     def counted(self, kind: str, outcome: str) -> float:
         labels = {"kind": kind, "outcome": outcome}

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from realtime.broker.relay import HELD, LEASE, State
+from realtime.broker.relay import HELD, LEASE, LOST, State
 
 from ..redis_servers import until
 from .relays import PREFIX, RelayCase, RelayNode
@@ -236,7 +236,7 @@ class LeaseTests(RelayCase):
         await a.stands(State.HOLDER)
         await self.say("system:note", n=3)
         await self.comes(range(4))
-        self.assertEqual(a.relay.lost, {"overflow": 0, "passed": 0, "cut": 0})
+        self.assertEqual([a.relay.lost(reason) for reason in LOST], [0, 0, 0])
 
     async def test_cut_while_another_holds(self) -> None:
         """Standing begins anew: what came meanwhile is not its business."""
@@ -345,7 +345,7 @@ class FailureTests(RelayCase):
         await holds(a, 3)
         a.bus.release()
         await self.comes(range(3))
-        self.assertEqual((a.relay.lost["overflow"], b.relay.lost["overflow"]), (2, 2))
+        self.assertEqual((a.relay.lost("overflow"), b.relay.lost("overflow")), (2, 2))
 
     async def test_passed_over(self) -> None:
         """What a live holder does not confirm is not held for ever."""
@@ -353,7 +353,7 @@ class FailureTests(RelayCase):
         b.relay.pmessage(b"system:*", b"system:note", b"{}")
         self.assertEqual(b.relay.held, 1)
         await holds(b, 0)
-        self.assertEqual(b.relay.lost["passed"], 1)
+        self.assertEqual(b.relay.lost("passed"), 1)
 
 
 class MessageTests(RelayCase):

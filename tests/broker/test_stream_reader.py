@@ -34,7 +34,7 @@ class StreamCase(RelayCase):
 
     async def reset(self, node: RelayNode, what: Broken) -> None:
         async def is_reset() -> bool:
-            return node.reader.resets[what] == 1
+            return node.reader.resets[what.value] == 1
 
         await until(is_reset, f"the reader to notice that the stream was {what.value}", 5)
 
@@ -211,7 +211,7 @@ class RedisTests(StreamCase):
         self.assertEqual(numbers, list(range(added - 1)))
 
     async def test_stands_still(self) -> None:
-        (a, b) = await self.begin("a", "b", timeout=1.0)
+        await self.begin("a", "b", timeout=1.0)
         service = await self.server.client()
         await self.add(n=0)
         await self.comes([0])
