@@ -8,6 +8,7 @@ from typing import Any, Final
 from .broker.interface import IAnnouncer
 from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
+from .broker.pipeline import IPlainEvents
 from .broker.redis import Links, RedisBroker
 from .broker.redis_faults import LinkCounters
 from .broker.redis_leases import StateTimes
@@ -15,7 +16,9 @@ from .broker.redis_link import Link, SubscriberLink
 from .broker.redis_locate import Connector, FixedLocator, Locator, Place
 from .broker.redis_state import RedisStateStore
 from .broker.redis_url import RedisAddress, parse
+from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
+from .broker.stream_reader import StreamReader
 from .settings import Settings
 
 #: Seconds for which Redis keeps what says where a silent channel stands: for days, so that a channel does
@@ -49,9 +52,7 @@ def shared(
     """The broker and the store that all nodes of a deployment share."""
     address = parse(settings.redis_url, settings.redis_password)
     sharded = address.kind == "cluster"
-    # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
-    number = f"{{{settings.redis_database}}}" if sharded else str(settings.redis_database)
-    prefix = f"realtime:{number}:"
+    prefix = _prefix(settings, address)
     times = StateTimes(
         window=settings.recovery_window,
         grace=settings.presence_grace,
@@ -94,6 +95,40 @@ def shared(
         clock, broker, prefix=prefix, times=times, members=settings.max_room_members, wall=wall
     )
     return broker, store
+
+
+def relay(
+    settings: Settings, clock: Any, broker: RedisBroker, events: IPlainEvents, counters: LinkCounters
+) -> Relay:
+    """This node's part of taking in what other services publish on Redis, the stream included."""
+    address = parse(settings.redis_url, settings.redis_password)
+    prefix = _prefix(settings, address)
+    connector = Connector(clock, user=address.user, password=address.password, tls=address.tls)
+
+    def listen(relay: Relay) -> SubscriberLink:
+        return SubscriberLink(
+            connector,
+            _locator(address),
+            name="listener",
+            on_up=relay.up,
+            on_down=relay.down,
+            on_message=relay.message,
+            on_pmessage=relay.pmessage,
+            timeout=LISTENING_TIMEOUT,
+            counters=counters,
+        )
+
+    made = Relay(clock, broker, events, prefix, listen)
+    # TODO(cluster): the locator of the slot of STREAM
+    link = Link(connector, _locator(address), name="stream", counters=counters)
+    made.follow(StreamReader(clock, broker, events, link, prefix, made.failed))
+    return made
+
+
+def _prefix(settings: Settings, address: RedisAddress) -> str:
+    # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
+    number = str(settings.redis_database)
+    return f"realtime:{{{number}}}:" if address.kind == "cluster" else f"realtime:{number}:"
 
 
 def _locator(address: RedisAddress) -> Locator:

@@ -6,10 +6,12 @@ client and no service can make new time series (RELIABILITY.md section 2, row 24
 
 from __future__ import annotations
 
+import enum
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -47,6 +49,11 @@ REDIS_ERRORS: Final = (
     *("NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS", "WRONGTYPE"),
     "timeout",
 )
+
+#: What a node is to the relay; why it lost messages; what became of the stream behind its reader's back.
+RELAY_STATES: Final = ("away", "listener", "taking", "holder", "leaving")
+RELAY_LOST: Final = ("overflow", "passed", "cut")
+STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
@@ -141,6 +148,29 @@ class _Times(Collector):
 _Collector = TypeVar("_Collector", _Counts, _Count, _Times)
 
 
+class RelayFigures(Protocol):
+    """What is read of `broker.relay.Relay`."""
+
+    @property
+    def state(self) -> enum.Enum: ...
+
+    @property
+    def held(self) -> int: ...
+
+    @property
+    def held_bytes(self) -> int: ...
+
+    takeovers: int
+    repeats: int
+
+    def lost(self, reason: str) -> int: ...
+
+    @property
+    def stream_lag(self) -> float: ...
+
+    def stream_resets(self, what: str) -> int: ...
+
+
 class RedisMetrics:
     """What the connections to Redis count; all zero on the embedded broker."""
 
@@ -169,6 +199,36 @@ class RedisMetrics:
                 ("bus_resets", "How often clients had to be told of a gap."),
             )
         }
+        self._name_relay(registry)
+
+    def _name_relay(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"realtime_{name}", text, labels, registry=registry)
+
+        self._relay_state = gauge(
+            "relay_state", "What this node is to the relay of plain PUBLISH.", "state"
+        )
+        self._relay_held = gauge("relay_held", "Plain messages heard and not confirmed yet.")
+        self._relay_held_bytes = gauge("relay_held_bytes", "Bytes of plain messages that are held.")
+        self._relay_lost = gauge("relay_lost", "Plain messages that were lost.", "reason")
+        self._relay_takeovers = gauge("relay_takeovers", "How often this node has taken the lease.")
+        self._relay_repeats = gauge("relay_repeats", "Plain messages that it held when it did.")
+        self._stream_lag = gauge("stream_lag_seconds", "By how much the stream's reader is behind.")
+        self._stream_resets = gauge("stream_resets", "How often the stream was not as it was read.", "what")
+
+    def watch_relay(self, relay: RelayFigures) -> None:
+        """Take the figures of the relay from it."""
+        for state in RELAY_STATES:
+            self._relay_state.labels(state).set_function(partial(_is_in, relay, state))
+        for reason in RELAY_LOST:
+            self._relay_lost.labels(reason).set_function(partial(relay.lost, reason))
+        for what in STREAM_RESETS:
+            self._stream_resets.labels(what).set_function(partial(relay.stream_resets, what))
+        self._relay_held.set_function(lambda: relay.held)
+        self._relay_held_bytes.set_function(lambda: relay.held_bytes)
+        self._relay_takeovers.set_function(lambda: relay.takeovers)
+        self._relay_repeats.set_function(lambda: relay.repeats)
+        self._stream_lag.set_function(lambda: relay.stream_lag)
 
     def watch(self, **figures: Callable[[], float]) -> None:
         """Take figures from functions, by the names of gauges without ``realtime_``."""
@@ -190,6 +250,10 @@ class RedisMetrics:
     def disconnected(self, link: str) -> None:
         """A connection was lost."""
         self._disconnects.add(link)
+
+
+def _is_in(relay: RelayFigures, state: str) -> float:
+    return float(relay.state.value == state)
 
 
 class Metrics:

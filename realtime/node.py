@@ -18,6 +18,8 @@ from twisted.web.resource import IResource
 from . import __version__, bus
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore
+from .broker.redis import RedisBroker
+from .broker.relay import Relay
 from .connections import Connections, IReceiver
 from .errors import Close
 from .fanout import Fanout
@@ -27,6 +29,7 @@ from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
 from .ingress.publish import Ingest
+from .ingress.redis_events import RedisEvents
 from .limits import RateLimit
 from .messages import Audience, Publication
 from .metrics import Metrics
@@ -111,6 +114,7 @@ class Node(MultiService):
         )
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, settings.ingest_services, self.metrics, wall)
+        self.relay = self._relay()
         self.engine = self._engine()
         self.door = self._door({settings.ws_path: PollingResource(self.engine)}, self.engine)
         self.health = self._health()
@@ -133,6 +137,15 @@ class Node(MultiService):
             sessions=lambda: embedded.sessions,
         )
         return broker, embedded
+
+    def _relay(self) -> Relay | None:
+        """What takes in what services publish on Redis, where there is one."""
+        if not isinstance(self.broker, RedisBroker):
+            return None
+        events = RedisEvents(self.ingest, self._clock.seconds)
+        relay = bus.relay(self.settings, self._clock, self.broker, events, self.metrics.redis)
+        self.metrics.redis.watch_relay(relay)
+        return relay
 
     def _sessions(self) -> Sessions:
         settings = self.settings
@@ -330,6 +343,8 @@ class Node(MultiService):
         super().startService()
         self.broker.start(self.fanout, self.peers)
         self.store.start(self.peers)
+        if self.relay is not None:
+            self.relay.start()
         self.sessions.start()
         self.presence.start()
         self.health.phase = Phase.SERVING
@@ -349,6 +364,8 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
+        if self.relay is not None:
+            await self.relay.stop()
         await self.store.stop()
         await self.broker.stop()
         await maybeDeferred(super().stopService)

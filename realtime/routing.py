@@ -65,6 +65,7 @@ class Route(msgspec.Struct, frozen=True):
     :ivar logged: whether it is kept for recovery.
     :ivar history: whether it is shown by ``room:history``.
     :ivar splice: see `Publication.splice`.
+    :ivar message_id: what the payload says under ``messageId``, read only if that was asked for.
     """
 
     event: str
@@ -75,6 +76,7 @@ class Route(msgspec.Struct, frozen=True):
     logged: bool = True
     history: bool = False
     splice: tuple[str, ...] = ()
+    message_id: str | None = None
 
 
 class _Fields(msgspec.Struct, rename="camel"):
@@ -83,6 +85,7 @@ class _Fields(msgspec.Struct, rename="camel"):
     user_id: Any = UNSET
     event_id: Any = UNSET
     room_id: Any = UNSET
+    message_id: Any = UNSET
     id: msgspec.Raw = msgspec.Raw()
     timestamp: msgspec.Raw = msgspec.Raw()
     offset: msgspec.Raw = msgspec.Raw()
@@ -103,11 +106,17 @@ class Routing:
     def __init__(self, services: Iterable[str] = (), rules: Mapping[str, Target] = RULES) -> None:
         self._rules = {**dict.fromkeys(services, Target.NAMED), **rules}
 
-    def route(self, channel: str, data: bytes, now: int) -> Route:
+    @property
+    def services(self) -> frozenset[str]:
+        """The first parts of all channels that are accepted."""
+        return frozenset((*self._rules, "user", "event", "room"))
+
+    def route(self, channel: str, data: bytes, now: int, *, inside: bool = False) -> Route:
         """Say what becomes of a publication.
 
         :param data: a JSON object.
         :param now: milliseconds since the epoch, for payloads without a ``timestamp``.
+        :param inside: whether the payload's ``messageId`` is the publication's (`Route.message_id`).
         :raises UnknownChannel: nothing is published to such a channel.
         :raises NoOwner: the payload does not name who is to get it.
         :raises InvalidPublication: the payload, or a name, is not valid.
@@ -115,6 +124,14 @@ class Routing:
         """
         kind, parts = self._parts(channel)
         fields, data = _read(data)
+        route = self._route(kind, parts, channel, fields, data, now)
+        if inside and (message_id := _name(fields.message_id, "messageId")) is not None:
+            return msgspec.structs.replace(route, message_id=message_id)
+        return route
+
+    def _route(
+        self, kind: str, parts: list[str], channel: str, fields: _Fields, data: bytes, now: int
+    ) -> Route:
         if kind in ("event", "room"):
             return _to_room(kind, parts, fields, data, now)
         data = _stamped(fields, data, now)

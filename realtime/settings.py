@@ -87,8 +87,8 @@ def _set(kind: Kind, default: object, help: str, production: str = "") -> Any:
     return dataclasses.field(default=value, repr=not setting.secret, metadata={"setting": setting})
 
 
-#: First parts of channels that name something other than a service.
-_NO_SERVICES: Final = frozenset(("event", "room", "user", "role"))
+#: First parts of channels that name something other than a service, and those of our own.
+_NO_SERVICES: Final = frozenset(("event", "room", "user", "role", "socket", "realtime"))
 
 
 def _service(text: str) -> str:

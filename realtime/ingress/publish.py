@@ -18,6 +18,9 @@ from ..routing import Route, Routing
 #: The most characters of a ``messageId``.
 MAX_MESSAGE_ID: Final = 128
 
+#: A publication, and its idempotency key.
+Prepared = tuple[Publication, str | None]
+
 
 class Accepted(msgspec.Struct, frozen=True):
     """What became of a publication.
@@ -73,30 +76,55 @@ class Ingest:
             outcome = error.code
             raise
         finally:
-            self._metrics.published(channel.partition(":")[0], outcome)
+            self.count(channel.partition(":")[0], outcome)
 
     async def _publish(self, channel: str, data: bytes, message_id: str | None) -> Accepted:
-        now = int(self._wall() * 1000)
-        key = None if message_id is None else _key(channel, message_id)
-        route = self._routing.route(channel, data, now)
-        publication = Publication(
-            event=route.event,
-            data=route.data,
-            audience=await self._audience(route),
-            id=unique_id(now),
-            time=now,
-            logged=route.logged,
-            history=route.history,
-            splice=route.splice,
-        )
+        prepared = self.prepare(channel, data, message_id)
+        publication, key = await prepared if isinstance(prepared, Deferred) else prepared
         published = await self._broker.publish(publication, key)
         return Accepted(published.id, publication.audience, published.position, published.repeated)
 
-    async def _audience(self, route: Route) -> Audience:
-        if route.sharing is not None:
-            return Audience(rooms=await self._store.rooms_of(route.sharing))
-        assert route.audience is not None
-        return route.audience
+    def count(self, kind: str, outcome: str) -> None:
+        """Something was published to a channel whose first part is `kind`; see `Metrics.published`."""
+        self._metrics.published(kind, outcome)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The first parts of all channels that are accepted."""
+        return self._routing.services
+
+    def prepare(
+        self, channel: str, data: bytes, message_id: str | None = None, *, inside: bool = False
+    ) -> Prepared | Deferred[Prepared]:
+        """What is to be published, and its idempotency key: one rule for all the ways in.
+
+        :param message_id: what stood beside the payload.
+        :param inside: whether it stands in the payload, for there is no room beside it.
+        :returns: a Deferred only where the store has to be asked.
+        """
+        now = int(self._wall() * 1000)
+        key = None if message_id is None else _key(channel, message_id)
+        route = self._routing.route(channel, data, now, inside=inside)
+        if route.message_id is not None:
+            key = _key(channel, route.message_id)
+        if route.sharing is None:
+            assert route.audience is not None
+            return _publication(route, route.audience, now), key
+        rooms = self._store.rooms_of(route.sharing)
+        return rooms.addCallback(lambda found: (_publication(route, Audience(rooms=found), now), key))
+
+
+def _publication(route: Route, audience: Audience, now: int) -> Publication:
+    return Publication(
+        event=route.event,
+        data=route.data,
+        audience=audience,
+        id=unique_id(now),
+        time=now,
+        logged=route.logged,
+        history=route.history,
+        splice=route.splice,
+    )
 
 
 def _key(channel: str, message_id: str) -> str:

@@ -1,0 +1,76 @@
+"""RedisEvents: what becomes of what other services PUBLISH on Redis, or add to the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from ..errors import InvalidPublication, UnknownChannel
+from .publish import Ingest, Prepared
+
+#: Seconds between two lines of the log about the same reason.
+QUIET: Final = 10.0
+
+#: What this service says of users, to others, ends with this: it must not come in again.
+OURS: Final = b',"source":"realtime"}'
+
+_log = Logger()
+
+
+class RedisEvents:
+    """Judges messages for the relay and the reader of the stream (`broker.pipeline.IPlainEvents`).
+
+    :param seconds: a clock, for what is said in the log.
+    :ivar patterns: what to PSUBSCRIBE; no channel matches two of them.
+    """
+
+    def __init__(self, ingest: Ingest, seconds: Callable[[], float]) -> None:
+        self._ingest = ingest
+        self._seconds = seconds
+        self.patterns = tuple(f"{service}:*".encode() for service in sorted(ingest.services))
+        # reason -> when it may be said again, and how many were not said; reasons are a closed set
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def ours(self, channel: bytes, data: bytes) -> bool:
+        """Whether this service said it itself, of a user (nothing else of its own is heard)."""
+        return data.endswith(OURS) and channel.startswith(b"user:") and channel.count(b":") == 1
+
+    def prepare(
+        self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool
+    ) -> Prepared | Deferred[Prepared]:
+        """What is to be published, and its idempotency key; raises a `RealtimeError` if nothing is."""
+        name = _text(channel, UnknownChannel("the channel is not UTF-8"))
+        beside = None
+        if message_id is not None:
+            beside = _text(message_id, InvalidPublication("messageId is not UTF-8"))
+        return self._ingest.prepare(name, data, beside, inside=inside)
+
+    def handled(self, channel: bytes, outcome: str, why: str = "") -> None:
+        """Count it, and say why it was refused, of each reason once in `QUIET` seconds."""
+        kind = channel.partition(b":")[0].decode(errors="replace")
+        self._ingest.count(kind, outcome)
+        if not why:
+            return
+        now = self._seconds()
+        due, unsaid = self._said.get(outcome, (now, 0))
+        if now < due:
+            self._said[outcome] = (due, unsaid + 1)
+            return
+        self._said[outcome] = (now + QUIET, 0)
+        _log.warn(
+            "a message published on Redis was refused: {why}",
+            why=why,
+            code=outcome,
+            channel=ascii(channel[:100]),
+            others=unsaid,
+        )
+
+
+def _text(raw: bytes, error: Exception) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise error from None
