@@ -49,7 +49,7 @@ run: $(VENV)/.run
 test: $(VENV)/.test $(clients) tools
 	$(trial) -j$(JOBS) tests
 
-test-unit: $(VENV)/.test
+test-unit: $(VENV)/.test tools
 	$(trial) -j$(JOBS) $(unit)
 
 test-integration: $(VENV)/.test $(clients) tools
@@ -75,7 +75,7 @@ bench-self: $(VENV)/.test tools
 faults: $(VENV)/.test $(clients) tools
 	RUBBISH=10000 $(trial) $(connection)
 
-coverage: $(VENV)/.test
+coverage: $(VENV)/.test tools
 	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)
 	$(bin)/coverage report --show-missing --skip-covered
 

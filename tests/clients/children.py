@@ -20,6 +20,9 @@ INSTALL = {
     "node_modules": "(cd tests/clients && npm install --no-package-lock)",
     "chromium": "apt-get install chromium",
     "twistd": "pip install -e '.[test]'",
+    "redis-server": "apt-get install redis-server",
+    "setpriv": "apt-get install util-linux",
+    "cc": "apt-get install gcc libc6-dev",
 }
 
 
