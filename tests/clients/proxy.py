@@ -226,6 +226,10 @@ class Proxy:
         for side in held:
             side.go_on()
 
+    def ports(self) -> set[int]:
+        """The ports from which the present connections come to the service."""
+        return {side.transport.getHost().port for side in self.sides if isinstance(side, _ToService)}
+
     def _chosen(self, port: int | None) -> Iterator[_Side]:
         for side in self.sides:
             if (

@@ -37,6 +37,7 @@ class Recording:
     :ivar rows: all that it noted, in order, without its name.
     :ivar heard: series -> numbers, in the order in which they came.
     :ivar count: how many messages under test came.
+    :ivar acknowledged: how many of the messages that it sent were taken or refused.
     """
 
     def __init__(self, driver: Recorders, name: str, user: str, rooms: Iterable[str]) -> None:
@@ -46,6 +47,7 @@ class Recording:
         self.rows: list[Row] = []
         self.heard: defaultdict[str, list[int]] = defaultdict(list)
         self.count = 0
+        self.acknowledged = 0
         self._alive = False
         self._entering = set(self.rooms)
         self._driver = driver
@@ -67,6 +69,8 @@ class Recording:
                 self._entering = set(self.rooms)
         elif kind == "j" and row[2]:
             self._entering.discard(row[1])
+        elif kind == "a":
+            self.acknowledged += 1
         elif kind in ("d", "x"):
             self._alive = False
 
