@@ -184,14 +184,14 @@ class FaultCase(LiveCase):
 
     # -- the end
 
-    async def complete(self, *ways: Way, recordings: Sequence[Recording] = (), seconds: float = 20) -> None:
+    async def complete(self, *ways: Way, live: bool = False, seconds: float = 20) -> None:
         """Wait until all that was published has come, then check every invariant.
 
         :param ways: by which the last message of each traffic goes, in the order of `traffic` calls.
-        :param recordings: those that are looked at, if not all.
+        :param live: whether a session that began anew without a disconnect excuses no loss.
         """
         await self.acknowledged()
-        watched = list(recordings or self.recorders.recordings)
+        watched = self.recorders.recordings
         await self.recorders.settled(*watched)
         last: list[Message] = []
         for way, traffic in zip(ways, self.traffics, strict=True):
@@ -214,14 +214,14 @@ class FaultCase(LiveCase):
         except Late as late:
             # What is wrong is said best by the invariants, if by them at all.
             print(f"\n  {late}"[:600])
-        self.check(watched)
+        self.check(watched, live=live)
         self.assertEqual(missing, [])
 
-    def check(self, watched: Sequence[Recording]) -> None:
+    def check(self, watched: Sequence[Recording], *, live: bool = False) -> None:
         """Check the invariants of what these have received so far."""
         traffics, senders = [*self.traffics, self.marks], [sender for sender, _ in self.senders]
         wanted = {one: expected(one, traffics, senders) for one in watched}
-        found = [fault for one in watched for fault in faults(one, wanted[one])]
+        found = [fault for one in watched for fault in faults(one, wanted[one], live=live)]
         found += misplaced(watched) + parted(watched, wanted)
         self.assertEqual(found[:25], [], f"{len(found)} faults")
 
@@ -249,6 +249,18 @@ class FaultCase(LiveCase):
         began = reactor.seconds()
         await until(holds, what, seconds)
         return reactor.seconds() - began
+
+    async def relay_holder(self) -> Node:
+        """The node that holds the relay's lease."""
+        assert self.redis is not None
+
+        async def holder() -> Node | None:
+            held = b" ".join(await self._own_redis().command("HGETALL", "realtime:3:relay"))
+            return next((node for node in self.fleet.nodes if node.id.encode() in held), None)
+
+        found = await until(holder, "a node to hold the relay's lease")
+        assert isinstance(found, Node)
+        return found
 
     async def members(self, node: Node, room: str) -> list[str]:
         """Who is in a room, as one node says."""

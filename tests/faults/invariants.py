@@ -18,19 +18,22 @@ def sequence(offset: str) -> tuple[str, int, int]:
     return epoch, int(generation), int(number)
 
 
-def faults(recording: Recording, expected: Expected) -> list[str]:
+def faults(recording: Recording, expected: Expected, *, live: bool = False) -> list[str]:
     """What is wrong with what one client received.
+
+    :param live: whether a session that began anew excuses a gap only where the connection was lost.
 
     I1 no silent gap: whatever is missing is doubtful, or a session began anew since the one before it;
     I2 no inversion, within a series and over all that is logged; I3 nothing twice; nothing of others.
     """
-    return list(_Walk(recording, expected).faults())
+    return list(_Walk(recording, expected, live).faults())
 
 
 class _Walk:
     """One walk through a recording."""
 
-    def __init__(self, recording: Recording, expected: Expected) -> None:
+    def __init__(self, recording: Recording, expected: Expected, live: bool) -> None:
+        self._live = live
         self._recording = recording
         self._expected = expected
         self._places = {
@@ -39,20 +42,28 @@ class _Walk:
         }
         self._next = dict.fromkeys(expected.numbers, 0)
         self._gaps: dict[str, list[int]] = {series: [] for series in expected.numbers}
-        self._seen: set[tuple[str, int]] = set()
+        # message -> how often the session had begun anew when it came
+        self._seen: dict[tuple[str, int], int] = {}
+        # how often the session had begun anew, and how often of that with a gap that it excuses
         self._resets = 0
-        # series -> how often the session had begun anew when its last message came
-        self._reset_at = dict.fromkeys(expected.numbers, 0)
+        self._excuses = 0
+        # series -> excuses when its last message came
+        self._excused_at = dict.fromkeys(expected.numbers, 0)
         self._newest: tuple[str, int, int] | None = None
 
     def faults(self) -> Iterator[str]:
         sessions = 0
+        cut = False
         for row in self._recording.rows:
-            if row[0] == "s":
+            if row[0] == "d":
+                cut = True
+            elif row[0] == "s":
                 sessions += 1
                 if not row[1] and sessions > 1:
                     self._resets += 1
+                    self._excuses += cut or not self._live
                     self._newest = None
+                cut = False
             elif row[0] == "e":
                 yield from self._event(row[2], row[3], row[4])
         for series, numbers in self._expected.numbers.items():
@@ -68,19 +79,21 @@ class _Walk:
             yield f"{named} is not for it"
             return
         if (series, n) in self._seen:
-            yield f"{named} came twice"
+            # What its sender repeated, and the log forgot in between, is new to the log.
+            if series not in self._expected.unordered or self._seen[series, n] == self._resets:
+                yield f"{named} came twice"
             return
-        self._seen.add((series, n))
+        self._seen[series, n] = self._resets
         yield from self._order(named, offset)
         if series in self._expected.unordered:
             return
         if place < self._next[series]:
             yield f"{named} came after {self._expected.numbers[series][self._next[series] - 1]}"
             return
-        if self._resets == self._reset_at[series]:
+        if self._excuses == self._excused_at[series]:
             self._gaps[series] += self._expected.numbers[series][self._next[series] : place]
         self._next[series] = place + 1
-        self._reset_at[series] = self._resets
+        self._excused_at[series] = self._excuses
 
     def _order(self, named: str, offset: str | None) -> Iterator[str]:
         """Over all rooms and users the sequence grows; another epoch begins with word of it."""
@@ -107,7 +120,7 @@ class _Walk:
         """What is missing of a series without an order; a session that began anew excuses all of it."""
         wanted = set(self._expected.numbers[series]) - self._expected.doubtful[series]
         lost = sorted(n for n in wanted if (series, n) not in self._seen)
-        if lost and not self._resets:
+        if lost and not self._excuses:
             yield f"{self._recording}: {series} lost {_short(lost)}"
 
 
@@ -134,13 +147,15 @@ def parted(recordings: Iterable[Recording], wanted: Mapping[Recording, Expected]
 
 
 def misplaced(recordings: Iterable[Recording]) -> list[str]:
-    """Messages that have different offsets at different clients: order is the same for all."""
-    offsets: dict[tuple[str, int], str] = {}
+    """Messages that have different offsets of one epoch: order is the same for all clients."""
+    offsets: dict[tuple[str, int, str], str] = {}
     found = []
     for recording in recordings:
         for _, series, n, offset in recording.of("e"):
-            if offset is not None and offsets.setdefault((series, n), offset) != offset:
-                found.append(f"{series} {n}: {offset} at {recording}, {offsets[series, n]} elsewhere")
+            if offset is not None:
+                place = offsets.setdefault((series, n, sequence(offset)[0]), offset)
+                if place != offset:
+                    found.append(f"{series} {n}: {offset} at {recording}, {place} elsewhere")
     return found
 
 

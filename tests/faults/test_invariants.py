@@ -78,6 +78,15 @@ class FaultTests(SynchronousTestCase):
         self.check(event(0), ["s", True, "e.1:3", "id"], event(3), found="lost 1")
         self.check(event(0), ["s", False, "e.1:1", "id"], event(1), event(2), found="lost 3")
 
+    def test_live(self) -> None:
+        """Where the connection was there all the time, a session that begins anew may excuse nothing."""
+        anew = ["s", False, "e.1:3", "id"]
+        whole = recording(event(0), event(1), anew, event(3))
+        self.assertEqual(faults(whole, self.expected, live=True), [])
+        self.assertEqual(len(faults(recording(event(0), anew, event(3)), self.expected, live=True)), 1)
+        cut = recording(event(0), ["d", "transport close", 1006], anew, event(3))
+        self.assertEqual(faults(cut, self.expected, live=True), [])
+
     def test_epoch(self) -> None:
         """Another epoch is told."""
         other = event(3, 1, epoch="f.1")
@@ -89,6 +98,8 @@ class FaultTests(SynchronousTestCase):
         self.expected.unordered.add(A)
         self.check(event(1, 1), event(0, 2), event(3, 3), found="")
         self.check(event(1, 1), event(3, 3), found="lost 0")
+        self.check(*map(event, range(4)), event(3), found="3 came twice")
+        self.check(*map(event, range(4)), ["s", False, "f.1:0", "id"], event(3, epoch="f.1"), found="")
 
     def test_parted(self) -> None:
         """A doubtful message comes to all or to nobody."""
