@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -150,7 +151,7 @@ class Service:
 
     def signal(self, name: str) -> None:
         """Send it a signal: ``STOP``, ``CONT``…"""
-        self._child.transport.signalProcess(name)
+        os.kill(self.pid, signal.Signals[f"SIG{name}"])
 
     async def kill(self) -> None:
         """End it by SIGKILL, as a crash or the kernel does."""

@@ -14,6 +14,7 @@ from tests.clients.case import LiveCase
 from tests.clients.children import Late
 from tests.clients.proxy import Proxy
 from tests.clients.recorders import Recorders, Recording
+from tests.clients.service import Service
 from tests.redis_servers import RedisServer, start_redis, until
 
 from .fleet import Fleet, Node
@@ -73,7 +74,7 @@ class FaultCase(LiveCase):
             proxies = [Proxy(self.redis.port) for _ in range(count)]
             for proxy in proxies:
                 self.addCleanup(proxy.stop)
-        self.fleet = Fleet(self.prepare_service, count, url, proxies, **{**QUICK, **environ})
+        self.fleet = Fleet(self._prepare, count, url, proxies, **{**QUICK, **environ})
         self.addCleanup(self.fleet.stop)
         self.recorders = Recorders()
         await self.start_driver(self.recorders)
@@ -81,6 +82,12 @@ class FaultCase(LiveCase):
         self.http = Http(lambda: [node.service for node in self.fleet.nodes if self._is_up(node)])
         self.marks = Traffic(random.Random(0), ("nobody",), ("lobby",), "mark", shapes=("system",))
         return self.fleet
+
+    def _prepare(self, **environ: str | None) -> Service:
+        service = self.prepare_service(**environ)
+        # a frozen one has to go on before it can be ended
+        self.addCleanup(_let_go_on, service)
+        return service
 
     @staticmethod
     def _is_up(node: Node) -> bool:
@@ -266,6 +273,11 @@ class FaultCase(LiveCase):
         """Who is in a room, as one node says."""
         answer = await node.service.request("GET", f"/v1/rooms/{room}/members")
         return sorted(one["userId"] for one in answer.body["members"])
+
+
+def _let_go_on(service: Service) -> None:
+    if service.status is None:
+        service.signal("CONT")
 
 
 def _newest(recording: Recording, series: str) -> int:

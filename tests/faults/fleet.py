@@ -151,10 +151,7 @@ class Fleet:
             await one
 
     async def stop(self) -> None:
-        """Let frozen nodes go on, so that they can end, and stop balancing."""
-        for node in self.nodes:
-            with suppress(Exception):
-                node.thaw()
+        """Stop balancing."""
         await self.balancer.stop()
 
 

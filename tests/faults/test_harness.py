@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
 
 from tests.redis_servers import Client, start_redis
 
 from .case import FaultCase, recoveries
+from .fleet import Pulse
 from .scale import dice
 from .ways import STREAM
 
@@ -45,6 +48,20 @@ class HarnessTests(FaultCase):
         await self.flow(self.http, traffic, 20, 400)
         await self.complete(self.http)
         self.assertEqual([recoveries(client) for client in clients], [[False]] * 6)
+
+    async def test_freeze(self) -> None:
+        """A node that stands still is late for the pulse, and loses nobody and nothing."""
+        throw = dice(self.id())
+        fleet = await self.start_fleet(1, url=None)
+        clients = await self.populate(throw, 3, USERS, nodes=fleet.nodes)
+        pulse = Pulse(fleet[0])
+        self.send(clients[0], sorted(clients[0].rooms), 40, 20, 2, again=False)
+        fleet[0].freeze()
+        await deferLater(reactor, 0.4)
+        fleet[0].thaw()
+        await self.complete()
+        self.assertGreater((await pulse.stop())[-1], 0.3)
+        self.assertEqual([client.disconnects for client in clients], [[]] * 3)
 
     async def test_loss_is_seen(self) -> None:
         """A message that was never published is missed by all that were to get it."""

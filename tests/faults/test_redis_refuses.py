@@ -132,7 +132,7 @@ class WriteTests(RefusalCase):
     async def test_out_of_memory(self) -> None:
         """R8: OOM."""
         await self._start(await start_redis(self, appendonly=True))
-        await self._own_redis().command("CONFIG", "SET", "maxmemory", "1mb")
+        await self._own_redis().command("CONFIG", "SET", "maxmemory", "100kb")
         await self._refused()
         await self._reads()
         await self._own_redis().command("CONFIG", "SET", "maxmemory", 0)
