@@ -34,6 +34,7 @@ class Recording:
     """What one client was told to do, and what happened to it.
 
     :ivar rooms: those that it joins, and joins again whenever its session is a new one.
+    :ivar granted: those that come with its token.
     :ivar rows: all that it noted, in order, without its name.
     :ivar heard: series -> numbers, in the order in which they came.
     :ivar count: how many messages under test came.
@@ -44,6 +45,7 @@ class Recording:
         self.name = name
         self.user = user
         self.rooms = set(rooms)
+        self.granted: set[str] = set()
         self.rows: list[Row] = []
         self.heard: defaultdict[str, list[int]] = defaultdict(list)
         self.count = 0
@@ -91,6 +93,10 @@ class Recording:
     def sent(self) -> list[Sent]:
         """What became of the messages that it sent."""
         return [Sent(*row) for row in self.of("a")]
+
+    def life(self) -> list[Row]:
+        """All rows but those of messages."""
+        return [row for row in self.rows if row[0] not in ("e", "a", "o")]
 
     @property
     def connects(self) -> int:
@@ -206,7 +212,7 @@ class Recorders(NodeDriver):
             return not waiting
 
         def what() -> str:
-            return "; ".join(f"{one} settled, last {one.rows[-6:]}" for one in waiting[:5])
+            return "; ".join(f"{one} settled, has {one.life()[-9:]}" for one in waiting[:4])
 
         await self.until(holds, what, seconds)
 

@@ -58,12 +58,19 @@ class FaultCase(LiveCase):
     # -- starting
 
     async def start_fleet(
-        self, count: int = 2, *, url: str | None = "", proxied: bool = False, **environ: str
+        self,
+        count: int = 2,
+        *,
+        url: str | None = "",
+        proxied: bool = False,
+        ready: bool = True,
+        **environ: str,
     ) -> Fleet:
         """Start nodes, over a Redis of their own unless one is given, and a process for recorders.
 
         :param url: REDIS_URL of what was started already; None for the embedded broker.
         :param proxied: whether each node reaches Redis by a proxy of its own.
+        :param ready: whether to wait until the nodes are ready.
         """
         if url == "":
             self.redis = self.redis or await start_redis(self, appendonly=True)
@@ -79,6 +86,8 @@ class FaultCase(LiveCase):
         self.recorders = Recorders()
         await self.start_driver(self.recorders)
         await self.fleet.start()
+        if ready:
+            await self.fleet.ready()
         self.http = Http(lambda: [node.service for node in self.fleet.nodes if self._is_up(node)])
         self.marks = Traffic(random.Random(0), ("nobody",), ("lobby",), "mark", shapes=("system",))
         return self.fleet
@@ -94,11 +103,24 @@ class FaultCase(LiveCase):
         return node.service.status is None and not node.frozen
 
     def record(
-        self, user: str, rooms: Iterable[str] = (), *, node: Node | None = None, **options: Any
+        self,
+        user: str,
+        rooms: Iterable[str] = (),
+        *,
+        node: Node | None = None,
+        granted: Sequence[str] = (),
+        **options: Any,
     ) -> Recording:
-        """A new recorder, at a node or, without one, behind the balancer."""
+        """A new recorder, at a node or, without one, behind the balancer.
+
+        :param rooms: those that it joins once it is connected.
+        :param granted: those that its token joins for it.
+        """
         url = self.fleet.balancer.url if node is None else node.url
-        return self.recorders.record(url, self.token(user, rooms=["*"]), user, rooms, **options)
+        token = self.token(user, rooms=["*", *granted])
+        made = self.recorders.record(url, token, user, rooms, **options)
+        made.granted.update(granted)
+        return made
 
     async def populate(
         self,
@@ -204,7 +226,8 @@ class FaultCase(LiveCase):
         for way, traffic in zip(ways, self.traffics, strict=True):
             for message in traffic.last():
                 await way.send(message)
-                last.append(message)
+                if not message.doubtful:
+                    last.append(message)
         (mark,) = self.marks.next()
         await self.http.send(mark)
         last.append(mark)

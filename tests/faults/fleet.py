@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred
@@ -14,7 +15,7 @@ from twisted.web.client import ResponseNeverReceived
 
 from tests.clients.proxy import Balancer, Proxy
 from tests.clients.service import LISTENERS, Answer, Service
-from tests.redis_servers import RedisServer
+from tests.redis_servers import RedisServer, until
 
 Prepare = Callable[..., Service]
 
@@ -29,6 +30,14 @@ def steady_port() -> int:
             except OSError:
                 continue
             return port
+
+
+class Subscriber(NamedTuple):
+    """A subscriber connection as Redis has it: client id, the port that it comes from, its name."""
+
+    id: int
+    port: int
+    name: str
 
 
 class Node:
@@ -112,13 +121,15 @@ class Node:
         told = await self.service.request("GET", "/health", listener="HEALTH_CHECK_PORT")
         return int(told.body["connections"]["open"])
 
-    async def subscribers(self, redis: RedisServer) -> list[tuple[int, int]]:
-        """Client id and port at Redis of its subscriber connections, if it is carried by a proxy."""
+    async def subscribers(self, redis: RedisServer) -> list[Subscriber]:
+        """Its subscriber connections that Redis has, if it is carried by a proxy."""
         assert self.proxy is not None
         ports = self.proxy.ports()
-        listed = await redis.clients("pubsub")
-        found = [(int(one["id"]), int(one["addr"].rpartition(":")[2])) for one in listed]
-        return [(client, port) for client, port in found if port in ports]
+        found = [
+            Subscriber(int(one["id"]), int(one["addr"].rpartition(":")[2]), one["name"])
+            for one in await redis.clients("pubsub")
+        ]
+        return [one for one in found if one.port in ports]
 
 
 class Fleet:
@@ -145,10 +156,15 @@ class Fleet:
         return self.nodes[index]
 
     async def start(self) -> None:
-        """Start all nodes at once; returns once all are ready."""
+        """Start all nodes at once; returns once all listen."""
         starts = [ensureDeferred(node.start()) for node in self.nodes]
         for one in starts:
             await one
+
+    async def ready(self) -> None:
+        """Wait until all nodes are ready: they listen before they have reached Redis."""
+        for node in self.nodes:
+            await until(node.is_ready, "a node to be ready")
 
     async def stop(self) -> None:
         """Stop balancing."""

@@ -42,7 +42,7 @@ class AwayCase(FaultCase):
         began = reactor.seconds()
         for node in self.fleet.nodes:
             await self.within(SOON + 1, node.is_unready, "readiness to say that Redis is away")
-            self.assertIn("broker_unavailable", (await node.ready()).body["causes"])
+            self.assertIn("redis_unavailable", (await node.ready()).body["causes"])
             self.assertEqual((await node.live()).status, 200)
         asked = reactor.seconds()
         answer = await self.fleet[0].service.publish("system:announcement", {"text": "refused"})

@@ -68,7 +68,7 @@ class AdmissionTests(RefusalCase):
     async def test_password(self) -> None:
         """R7: a wrong password at the start, and one that is changed later: tried again until it fits."""
         redis = self.redis = await start_redis(self, password="another", appendonly=True)
-        fleet = await self.start_fleet(1, REDIS_PASSWORD="right")
+        fleet = await self.start_fleet(1, ready=False, REDIS_PASSWORD="right")
         self.assertTrue(await fleet[0].is_unready())
         await redis.command("CONFIG", "SET", "requirepass", "right")
         redis.password = "right"

@@ -43,7 +43,7 @@ class Message:
         """Whether this client is to get it."""
         if self.owner is not None:
             return self.owner == recording.user
-        return self.room is None or self.room in recording.rooms
+        return self.room is None or self.room in recording.rooms | recording.granted
 
     def payload(self) -> dict[str, Any]:
         """What a plain PUBLISH carries."""
@@ -172,7 +172,7 @@ def expected(recording: Recording, traffics: Iterable[Traffic], senders: Iterabl
                 found.add(message.series, message.n, doubtful=message.doubtful)
     for sender in senders:
         for sent in sorted(sender.sent):
-            if sent.series.partition(":")[2] in recording.rooms:
+            if sent.series.partition(":")[2] in recording.rooms | recording.granted:
                 found.add(sent.series, sent.n, doubtful=sent.outcome != "ok")
                 if sent.tries > 1:
                     # What was repeated may have been overtaken by what was sent after it.
