@@ -73,7 +73,7 @@ bench-self: $(VENV)/.test tools
 
 # the seeded parts of the suite in their full form
 faults: $(VENV)/.test $(clients) tools
-	RUBBISH=10000 $(trial) $(connection)
+	FAULTS=full RUBBISH=10000 $(trial) $(connection)
 
 coverage: $(VENV)/.test tools
 	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)

@@ -10,6 +10,7 @@ import msgspec
 
 from . import generator
 from .generator import Load, Report
+from .pair import Pair
 from .process import Sample, Server
 
 FORM = re.compile(
@@ -43,6 +44,13 @@ UNITS = {
     "connect_us": "CPU us/connect",
     "enter_us": "CPU us/connect into the room",
     "rss_kib": "KiB/connection",
+    "publisher_us": "CPU us/publication of the publisher's node",
+    "redis_us": "CPU us/publication of Redis",
+    "redis_commands": "Redis commands/publication",
+    "redis_connect": "Redis commands/connect",
+    "redis_connect_us": "CPU us/connect of Redis",
+    "redis_minute": "Redis commands/minute",
+    "redis_minute_ms": "CPU ms/minute of Redis",
 }
 
 
@@ -56,6 +64,18 @@ class Run(msgspec.Struct, frozen=True):
     def cpu_us(self, begin: str, end: str, count: int) -> float:
         """Processor microseconds of the server for each of `count` things between two marks."""
         return (self.samples[end].cpu - self.samples[begin].cpu) * 1e6 / max(count, 1)
+
+    def beside(self, begin: str, end: str, count: float, **names: tuple[str, float]) -> dict[str, float]:
+        """Figures of the processes beside the server, where there are any.
+
+        :param names: figure -> what of `Sample.beside`, and in which unit of its own.
+        """
+        before, after = self.samples[begin].beside, self.samples[end].beside
+        return {
+            figure: (after[name] - before[name]) * unit / max(count, 1e-9)
+            for figure, (name, unit) in names.items()
+            if name in after
+        }
 
 
 def parse(name: str, seconds: float) -> Load:
@@ -82,7 +102,7 @@ def parse(name: str, seconds: float) -> Load:
     )
 
 
-def measure(start: Callable[[], Server], load: Load, secret: str) -> Run:
+def measure(start: Callable[[], Server | Pair], load: Load, secret: str) -> Run:
     """Run one load against a new server.
 
     :raises generator.LoadFailed: it did not come through whole.
@@ -93,12 +113,14 @@ def measure(start: Callable[[], Server], load: Load, secret: str) -> Run:
     return Run(load, report, samples)
 
 
-def _run(server: Server, load: Load, tokens: Path, samples: dict[str, Sample]) -> Report:
+def _run(server: Server | Pair, load: Load, tokens: Path, samples: dict[str, Sample]) -> Report:
     def sample(mark: str) -> None:
         samples[mark] = server.sample()
 
     try:
-        return generator.run(load, server.port, tokens, sample)
+        # who echoes is no publisher: all of them are measured at one node
+        apart = server.publisher_port if load.scenario in ("fanout", "rate") else None
+        return generator.run(load, server.port, tokens, sample, apart)
     except generator.LoadFailed as failed:
         raise generator.LoadFailed(
             f"{failed}\nthe server's output ends with:\n{server.output()}"
@@ -110,13 +132,28 @@ def figures(run: Run) -> dict[str, float]:
     load, report = run.load, run.report
     fresh = load.connections - load.first
     connect = {"connect_us": run.cpu_us("connect", "connected", fresh)}
+    connect |= run.beside(
+        "connect", "connected", fresh, redis_connect=("commands", 1), redis_connect_us=("redis", 1e6)
+    )
     if load.scenario == "connect":
         return connect
     if load.scenario == "idle":
         held = run.samples["held"].rss - run.samples["connect"].rss
-        return {"rss_kib": held / 1024 / max(fresh, 1), **connect}
+        minutes = (run.samples["held"].wall - run.samples["connected"].wall) / 60
+        idle = run.beside(
+            "connected", "held", minutes, redis_minute=("commands", 1), redis_minute_ms=("redis", 1e3)
+        )
+        return {"rss_kib": held / 1024 / max(fresh, 1), **connect, **idle}
     latency = {"p50_ms": report.p50_ms, "p99_ms": report.p99_ms}
     cpu = {"cpu_us": run.cpu_us("measure", "measured", report.deliveries)}
+    cpu |= run.beside(
+        "measure",
+        "measured",
+        report.publications,
+        publisher_us=("publisher", 1e6),
+        redis_us=("redis", 1e6),
+        redis_commands=("commands", 1),
+    )
     if load.scenario == "rate":
         return {**latency, **cpu}
     whole = {**cpu, "per_second": report.deliveries / report.seconds, **latency}

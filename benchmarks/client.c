@@ -62,8 +62,12 @@ static void watch(struct client *client, int how, bool write) {
     if (epoll_ctl(target.epoll, how, client->fd, &event) < 0) cut(client, CUT, strerror(errno));
 }
 
+static uint16_t port_of(const struct client *client) {
+    return client->index == 0 ? target.publisher_port : target.port;
+}
+
 void client_open(struct client *client) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(target.port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port_of(client))};
     int yes = 1;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     client->stage = CONNECTING;
@@ -135,7 +139,7 @@ static void upgrade(struct client *client) {
     int size = snprintf(request, sizeof request,
                         "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n"
                         "Connection: Upgrade\r\nSec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                        target.path, target.port);
+                        target.path, port_of(client));
     client->stage = UPGRADING;
     bytes_add(&client->out, request, (size_t)size);
 }

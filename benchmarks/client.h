@@ -36,6 +36,7 @@ struct client {
 struct target {
     int epoll;
     uint16_t port;
+    uint16_t publisher_port;   /* where client 0 connects */
     const char *path;
     uint32_t room_size;        /* client i joins the room bench-(i / room_size) */
 };

@@ -119,14 +119,21 @@ def tokens(count: int, secret: str) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def run(load: Load, port: int, token_file: Path, on_mark: Callable[[str], None]) -> Report:
+def run(
+    load: Load,
+    port: int,
+    token_file: Path,
+    on_mark: Callable[[str], None],
+    publisher_port: int | None = None,
+) -> Report:
     """Run the generator against a server on 127.0.0.1.
 
+    :param publisher_port: where client 0 connects, which publishes, if not where the others do.
     :param on_mark: told the name of each phase before it begins; nothing is on its way meanwhile.
     :raises LoadFailed: something was lost, repeated, disordered, refused or late.
     """
     command = [str(build()), "--marks", "--port", str(port), "--tokens", str(token_file)]
-    for field, value in msgspec.structs.asdict(load).items():
+    for field, value in {**msgspec.structs.asdict(load), "publisher_port": publisher_port}.items():
         if value is not None:
             command += [f"--{field.replace('_', '-')}", str(value)]
     _, cpu = processors()

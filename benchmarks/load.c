@@ -341,7 +341,8 @@ int main(int argc, char **argv) {
     struct figures figures = {0};
     options = read_options(argc, argv);
     allow_descriptors();
-    target = (struct target){.epoll = epoll_create1(EPOLL_CLOEXEC), .port = options.port, .path = options.path,
+    target = (struct target){.epoll = epoll_create1(EPOLL_CLOEXEC), .port = options.port,
+                             .publisher_port = options.publisher_port, .path = options.path,
                              .room_size = options.room_size};
     const char **tokens = read_tokens(options.tokens, options.connections);
     clients = calloc(options.connections, sizeof *clients);

@@ -11,12 +11,13 @@
 
 const char *const scenario_names[] = {"fanout", "rate", "echo", "idle", "connect"};
 
-enum name { NAME_SCENARIO = 1, PORT, PATH, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT, ROOM_SIZE, TEXT, WINDOW, NAME_RATE,
-            WARM, SECONDS, DEADLINE, PATIENCE, COUNT, MARKS };
+enum name { NAME_SCENARIO = 1, PORT, PUBLISHER_PORT, PATH, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT, ROOM_SIZE, TEXT,
+            WINDOW, NAME_RATE, WARM, SECONDS, DEADLINE, PATIENCE, COUNT, MARKS };
 
 static const struct option names[] = {
     {"scenario", required_argument, NULL, NAME_SCENARIO},
     {"port", required_argument, NULL, PORT},
+    {"publisher-port", required_argument, NULL, PUBLISHER_PORT},
     {"path", required_argument, NULL, PATH},
     {"tokens", required_argument, NULL, TOKENS},
     {"connections", required_argument, NULL, CONNECTIONS},
@@ -65,6 +66,7 @@ static void take(struct options *options, enum name option, const char *name) {
     case TOKENS: options->tokens = optarg; break;
     case MARKS: options->marks = true; break;
     case PORT: options->port = (uint16_t)number(name, 1, 65535); break;
+    case PUBLISHER_PORT: options->publisher_port = (uint16_t)number(name, 1, 65535); break;
     case CONNECTIONS: options->connections = (uint32_t)number(name, 1, MAX_CLIENTS); break;
     case FIRST: options->first = (uint32_t)number(name, 0, MAX_CLIENTS); break;
     case IN_FLIGHT: options->in_flight = (uint32_t)number(name, 1, 1000); break;
@@ -92,6 +94,7 @@ struct options read_options(int argc, char **argv) {
     if (optind < argc) refuse(argv[optind], "is not an option");
     if (options.scenario == SCENARIOS) refuse("scenario", "is missing");
     if (options.port == 0) refuse("port", "is missing");
+    if (options.publisher_port == 0) options.publisher_port = options.port;
     if (options.tokens == NULL) refuse("tokens", "is missing");
     if (strlen(options.path) > 200) refuse("path", "is too long");
     if (options.first > options.connections) options.first = options.connections;

@@ -15,6 +15,7 @@ extern const char *const scenario_names[];
 struct options {
     enum scenario scenario;
     uint16_t port;
+    uint16_t publisher_port;   /* of client 0, which publishes; the others' unless it is given */
     const char *path;
     const char *tokens;        /* file with one token a line */
     uint32_t connections;

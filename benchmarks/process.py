@@ -32,12 +32,14 @@ class Sample(msgspec.Struct, frozen=True):
     :ivar kernel: those of them that were spent in the kernel, in steps of 10 ms.
     :ivar rss: bytes of memory that it holds.
     :ivar wall: seconds on the monotonic clock.
+    :ivar beside: what processes beside it have used so far, by name; see `benchmarks.pair`.
     """
 
     cpu: float
     kernel: float
     rss: int
     wall: float
+    beside: Mapping[str, float] = {}
 
 
 def free_port() -> int:
@@ -99,6 +101,8 @@ class Server:
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], port: int, cwd: Path) -> None:
         self.port = port
+        #: Where the load's publisher connects.
+        self.publisher_port = port
         self._command = list(command)
         self._env = {**os.environ, **env}
         self._cwd = cwd

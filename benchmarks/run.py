@@ -24,10 +24,14 @@ from pathlib import Path
 import msgspec
 
 from . import cells, generator
-from .peers import PEERS, ROOT, SECRET, service
+from .pair import Pair
+from .peers import PEERS, ROOT, SECRET, USUAL, service, service_over_redis
 from .process import Server, StartFailed
 
-Starts = dict[str, Callable[[], Server]]
+AGAINST_HELP = "a commit of this repository as the only peer; both over Redis with --peers redis"
+PEERS_HELP = f"of {', '.join(PEERS)}; comma separated; default %(default)s"
+
+Starts = dict[str, Callable[[], Server | Pair]]
 
 
 class Results(msgspec.Struct):
@@ -65,11 +69,12 @@ def table(results: Results, first: str) -> Iterator[str]:
         columns = [*peers, *(f"{first} : {other}" for other in others if first in peers)]
         yield f"| | {' | '.join(columns)} |"
         yield f"|---|{'---:|' * len(columns)}"
-        for name in next(iter(peers.values())):
-            row = [spread(figures[name]) for figures in peers.values()]
+        for name in {name: None for figures in peers.values() for name in figures}:
+            row = [spread(figures[name]) if name in figures else "" for figures in peers.values()]
             for other in others if first in peers else ():
-                pairs = zip(peers[first][name], peers[other][name], strict=False)
-                row.append(spread([ours / max(theirs, 1e-9) for ours, theirs in pairs]))
+                pairs = zip(peers[first].get(name, ()), peers[other].get(name, ()), strict=False)
+                ratios = [ours / max(theirs, 1e-9) for ours, theirs in pairs]
+                row.append(spread(ratios) if ratios else "")
             yield f"| {cells.UNITS[name]} | {' | '.join(row)} |"
 
 
@@ -142,8 +147,8 @@ def machine() -> str:
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("cell", nargs="*", default=cells.USUAL, help=cells.ACCEPTED)
-    parser.add_argument("--peers", default=",".join(PEERS), help="comma separated; default %(default)s")
-    parser.add_argument("--against", metavar="COMMIT", help="a commit of this repository as the only peer")
+    parser.add_argument("--peers", default=",".join(USUAL), help=PEERS_HELP)
+    parser.add_argument("--against", metavar="COMMIT", help=AGAINST_HELP)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each measurement; default %(default)s"
@@ -154,11 +159,13 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def choose(given: argparse.Namespace, stack: ExitStack) -> Starts:
     """Whom to measure; files that it takes are given back with the stack."""
-    now = partial(service, stack.enter_context(snapshot()))
+    files = stack.enter_context(snapshot())
     if given.against:
-        before = partial(service, stack.enter_context(checkout(given.against)))
-        return {"service": now, given.against: before}
-    return {peer: now if PEERS[peer] is service else PEERS[peer] for peer in given.peers.split(",")}
+        start = service_over_redis if given.peers == "redis" else service
+        before = partial(start, stack.enter_context(checkout(given.against)))
+        return {"service": partial(start, files), given.against: before}
+    ours = {start: partial(start, files) for start in (service, service_over_redis)}
+    return {peer: ours.get(PEERS[peer], PEERS[peer]) for peer in given.peers.split(",")}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..pair import Pair, Redis
 from ..process import Server, StartFailed, free_port
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
@@ -23,11 +24,15 @@ UNLIMITED = {
 }
 
 
-def service(checkout: Path = ROOT) -> Server:
-    """This service, from a checkout, on the embedded broker; all but its limits at its defaults."""
+def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
+    """This service, from a checkout; all but its limits at its defaults.
+
+    :param redis_url: without it on the embedded broker.
+    """
     port = free_port()
     env = {
         **UNLIMITED,
+        **({"REDIS_URL": redis_url} if redis_url else {}),
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
         "JWT_REFRESH_SECRET": SECRET[::-1],
@@ -54,5 +59,16 @@ def socket_io() -> Server:
     return Server(["node", str(HERE / "socketio_server.js")], env, port, ROOT)
 
 
+def service_over_redis(checkout: Path = ROOT) -> Pair:
+    """Two nodes of this service over a Redis of their own; the publisher is at the other node."""
+    return Pair(Redis(), lambda url: service(checkout, url))
+
+
 #: The first is the one that the others are held against.
-PEERS: dict[str, Callable[[], Server]] = {"service": service, "socket.io": socket_io}
+PEERS: dict[str, Callable[[], Server | Pair]] = {
+    "service": service,
+    "redis": service_over_redis,
+    "socket.io": socket_io,
+}
+#: Those that are measured unless others are named.
+USUAL = ("service", "socket.io")

@@ -267,11 +267,16 @@ class Driver:
 
 
 class NodeDriver(Driver):
-    """The official socket.io-client in Node."""
+    """The official socket.io-client in Node.
+
+    :cvar script: what Node runs.
+    """
+
+    script = "driver.mjs"
 
     def command(self, directory: Path) -> list[str]:
         node_modules()
-        return [program("node"), str(HERE / "driver.mjs")]
+        return [program("node"), str(HERE / self.script)]
 
 
 class PythonDriver(Driver):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -141,7 +142,23 @@ class Service:
 
     def terminate(self) -> None:
         """Ask it to end, by SIGTERM."""
-        self._child.transport.signalProcess("TERM")
+        self.signal("TERM")
+
+    @property
+    def pid(self) -> int:
+        """Its process id; only while it runs."""
+        return self._child.pid
+
+    def signal(self, name: str) -> None:
+        """Send it a signal: ``STOP``, ``CONT``…"""
+        os.kill(self.pid, signal.Signals[f"SIG{name}"])
+
+    async def kill(self) -> None:
+        """End it by SIGKILL, as a crash or the kernel does."""
+        self.fails = True
+        self.signal("KILL")
+        await self.exited()
+        await self._pool.closeCachedConnections()
 
     async def stop(self) -> None:
         """End it by SIGTERM.
@@ -193,7 +210,7 @@ class Service:
 
     def rss(self) -> int:
         """Its resident memory now, in bytes."""
-        for line in Path(f"/proc/{self._child.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")

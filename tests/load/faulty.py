@@ -61,6 +61,7 @@ class _Connection(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
+        self.port = self.transport.getHost().port
         self.messages: list[bytes] = []
         self._rest = b""
         self._upgraded = False

@@ -8,10 +8,12 @@ import time
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import cells, process, profile, run
 from benchmarks.generator import Load, Report
+from benchmarks.pair import Redis
 from benchmarks.peers import ROOT
 from benchmarks.process import Sample, Server, StartFailed
 
@@ -90,6 +92,30 @@ class CellTests(SynchronousTestCase):
         self.assertAlmostEqual(cells.figures(one_run("idle"))["rss_kib"], 2048 / 50)
         self.assertEqual(list(cells.figures(one_run("rate"))), ["p50_ms", "p99_ms", "cpu_us"])
 
+    def test_figures_beside(self) -> None:
+        """What the processes beside the server cost: per publication, per connection and per minute."""
+
+        def run_beside(scenario: str) -> cells.Run:
+            made = one_run(scenario)
+            samples = {
+                mark: msgspec.structs.replace(
+                    sample, beside={"publisher": step * 0.01, "redis": step * 0.02, "commands": step * 100}
+                )
+                for step, (mark, sample) in enumerate(made.samples.items())
+            }
+            return msgspec.structs.replace(made, samples=samples)
+
+        fanout = cells.figures(run_beside("fanout"))
+        self.assertAlmostEqual(fanout["publisher_us"], 0.01e6 / 50)
+        self.assertAlmostEqual(fanout["redis_us"], 0.02e6 / 50)
+        self.assertAlmostEqual(fanout["redis_commands"], 2)
+        self.assertAlmostEqual(cells.figures(run_beside("connect"))["redis_connect"], 2)
+        idle = cells.figures(run_beside("idle"))
+        self.assertAlmostEqual(idle["redis_minute"], 300 * 30)
+        self.assertAlmostEqual(idle["redis_minute_ms"], 0.06e3 * 30)
+        for scenario in ("fanout", "connect", "idle"):
+            self.assertLessEqual(cells.figures(run_beside(scenario)).keys(), cells.UNITS.keys())
+
     def test_units(self) -> None:
         """Every figure has a unit."""
         for scenario in ("fanout", "rate", "echo", "idle", "connect"):
@@ -126,6 +152,24 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(os.sched_getaffinity(0), before)
 
 
+class RedisTests(SynchronousTestCase):
+    """The Redis of a pair of nodes."""
+
+    def test_commands(self) -> None:
+        """Counted is what is sent to it, not what scripts call; errors of its own are no replies."""
+        with Redis() as redis:
+            before = redis.commands()
+            for _ in range(3):
+                redis.ask(b"EVAL", b"redis.call('SET', KEYS[1], 1) return 'done'", b"1", b"key")
+            self.assertEqual(redis.commands() - before, 3)
+            self.assertRaises(StartFailed, redis.ask, b"NONSENSE")
+
+    def test_missing(self) -> None:
+        """A Redis that is not installed: how to get it."""
+        self.patch(os, "environ", {"PATH": "/nowhere"})
+        self.assertIn("apt-get install redis-server", str(self.assertRaises(StartFailed, Redis)))
+
+
 class TableTests(SynchronousTestCase):
     """The printed table."""
 
@@ -149,6 +193,17 @@ class TableTests(SynchronousTestCase):
         results.add("fanout-100", "other", one_run("fanout"))
         self.assertIn("| CPU us | 20 |", list(run.table(results, "service")))
 
+    def test_different_figures(self) -> None:
+        """A figure that only one of them has stands in its column alone."""
+        results = run.Results("a machine", "abc", 0.0)
+        results.figures = {
+            "fanout-10": {"service": {"cpu_us": [4.0]}, "redis": {"cpu_us": [5.0], "redis_commands": [1.0]}}
+        }
+        results.busy = {"fanout-10": 0.5}
+        lines = list(run.table(results, "service"))
+        self.assertIn("| CPU us | 4 | 5 | 0.8 |", lines)
+        self.assertIn("| Redis commands/publication |  | 1 |  |", lines)
+
     def test_failed_run(self) -> None:
         """A run that failed is told, gives no figures, and does not keep the others from running."""
 
@@ -170,7 +225,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(run.main(["--peers", "nobody"]), 2)
         self.assertEqual(run.main(["nothing"]), 2)
         self.assertEqual(run.main(["connect-10", "--against", "no-commit"]), 2)
-        self.assertIn("no such peer: nobody; accepted are service, socket.io", told.getvalue())
+        self.assertIn("no such peer: nobody; accepted are service, redis, socket.io", told.getvalue())
         self.assertIn("'nothing' is no cell", told.getvalue())
         self.assertIn("'no-commit' is no commit", told.getvalue())
 

@@ -39,6 +39,7 @@ class GeneratorCase(TestCase):
 
     def setUp(self) -> None:
         self.marks: list[str] = []
+        self.publisher_port: int | None = None
 
     async def load(self, server: FaultyServer, load: Load = LOAD) -> Report:
         """Run it; the report, also of a run that failed."""
@@ -55,7 +56,7 @@ class GeneratorCase(TestCase):
 
     def _generate(self, port: int, load: Load) -> Report:
         with generator.tokens(load.connections, "a secret of 32 bytes for tests only") as tokens:
-            return generator.run(load, port, tokens, self.marks.append)
+            return generator.run(load, port, tokens, self.marks.append, self.publisher_port)
 
 
 class CleanTests(GeneratorCase):
@@ -73,6 +74,17 @@ class CleanTests(GeneratorCase):
         self.assertGreater(report.p50_ms, 0)
         self.assertLessEqual(report.p50_ms, report.p99_ms)
         self.assertLessEqual(report.p99_ms, report.max_ms)
+
+    async def test_publisher_elsewhere(self) -> None:
+        """The publisher may be at another port than those who only receive."""
+        server = FaultyServer()
+        port = reactor.listenTCP(0, server, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.publisher_port = port.getHost().port
+        report = await self.load(server)
+        self.assertTrue(report.clean)
+        ports = [member.port for member in server.members]
+        self.assertEqual(ports.count(self.publisher_port), 1)
 
     async def test_text(self) -> None:
         """A text has the size that was asked for."""
