@@ -15,11 +15,11 @@ from .broker.redis_leases import StateTimes
 from .broker.redis_link import Link, SubscriberLink
 from .broker.redis_locate import Connector, FixedLocator, Locator, Place
 from .broker.redis_state import RedisStateStore
-from .broker.redis_url import RedisAddress, parse
 from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
 from .broker.stream_reader import StreamReader
-from .settings import Settings
+from .redis_url import parse
+from .settings import ConfigError, Settings
 
 #: Seconds for which Redis keeps what says where a silent channel stands: for days, so that a channel does
 #: not begin anew while somebody still knows a place in it.
@@ -46,96 +46,119 @@ def embedded(
     return broker, MemoryStateStore(clock, broker, announcer, window=settings.recovery_window, wall=wall)
 
 
-def shared(
-    settings: Settings, clock: Any, wall: Callable[[], float], node: str, counters: LinkCounters
-) -> tuple[RedisBroker, RedisStateStore]:
+class Redis:
+    """The Redis of a deployment: where it is, how it is reached, and what the names of keys begin with.
+
+    :raises ConfigError: REDIS_CA_FILE can't be read.
+    """
+
+    def __init__(self, settings: Settings, clock: Any, counters: LinkCounters) -> None:
+        address = parse(settings.redis_url, settings.redis_password)
+        self.settings = settings
+        self.clock = clock
+        self.sharded = address.kind == "cluster"
+        self.durable = address.kind in ("cluster", "sentinel")
+        # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
+        number = f"{{{settings.redis_database}}}" if self.sharded else str(settings.redis_database)
+        self.prefix = f"realtime:{number}:"
+        self._address = address
+        self._connector = Connector(
+            clock,
+            user=address.user,
+            password=address.password,
+            tls=address.tls,
+            authorities=_authorities(settings),
+        )
+        self._counters = counters
+
+    def link(self, name: str, **more: Any) -> Link:
+        """A connection for commands."""
+        return Link(self._connector, self._locator(), **self._given(name, more))
+
+    def subscriber(self, name: str, **more: Any) -> SubscriberLink:
+        """A connection for pub/sub."""
+        return SubscriberLink(self._connector, self._locator(), **self._given(name, more))
+
+    def _given(self, name: str, more: dict[str, Any]) -> dict[str, Any]:
+        known = {"timeout": self.settings.redis_command_timeout, "counters": self._counters}
+        return {"name": name, **known, **more}
+
+    def _locator(self) -> Locator:
+        if self._address.kind == "unix":
+            return FixedLocator(Place(path=self._address.path))
+        host, port = self._address.hosts[0]
+        return FixedLocator(Place(host, port))
+
+
+def shared(redis: Redis, wall: Callable[[], float], node: str) -> tuple[RedisBroker, RedisStateStore]:
     """The broker and the store that all nodes of a deployment share."""
-    address = parse(settings.redis_url, settings.redis_password)
-    sharded = address.kind == "cluster"
-    prefix = _prefix(settings, address)
+    settings = redis.settings
     times = StateTimes(
         window=settings.recovery_window,
         grace=settings.presence_grace,
         lease=settings.presence_interval,
         dead=_dead(settings),
     )
-    publish = "SPUBLISH" if sharded else "PUBLISH"
-    scripts = Scripts({"PREFIX": prefix, "PUBLISH": publish, **_constants(settings), **times.constants()})
-    connector = Connector(clock, user=address.user, password=address.password, tls=address.tls)
+    names = {"PREFIX": redis.prefix, "PUBLISH": "SPUBLISH" if redis.sharded else "PUBLISH"}
+    scripts = Scripts({**names, **_constants(settings), **times.constants()})
 
     def connect(broker: RedisBroker) -> Links:
-        where = _locator(address)
-        given: dict[str, Any] = {"counters": counters, "prepare": scripts.load}
         return Links(
-            Link(connector, where, name="commands", on_up=broker.commands_up, **given),
-            Link(connector, where, name="reads", **given),
-            SubscriberLink(
-                connector,
-                where,
-                name="subscriber",
+            redis.link("commands", on_up=broker.commands_up, prepare=scripts.load),
+            redis.link("reads", prepare=scripts.load),
+            redis.subscriber(
+                "subscriber",
                 on_up=broker.subscriber_up,
                 on_down=broker.subscriber_down,
                 on_message=broker.message,
-                sharded=sharded,
-                counters=counters,
+                sharded=redis.sharded,
             ),
         )
 
     broker = RedisBroker(
-        clock,
+        redis.clock,
         node=node,
-        prefix=prefix,
+        prefix=redis.prefix,
         scripts=scripts,
         connect=connect,
-        sharded=sharded,
-        durable=address.kind in ("sentinel", "cluster"),
+        sharded=redis.sharded,
+        durable=redis.durable,
         max_bytes=settings.recovery_max_bytes,
     )
     store = RedisStateStore(
-        clock, broker, prefix=prefix, times=times, members=settings.max_room_members, wall=wall
+        redis.clock, broker, prefix=redis.prefix, times=times, members=settings.max_room_members, wall=wall
     )
     return broker, store
 
 
-def relay(
-    settings: Settings, clock: Any, broker: RedisBroker, events: IPlainEvents, counters: LinkCounters
-) -> Relay:
+def relay(redis: Redis, broker: RedisBroker, events: IPlainEvents) -> Relay:
     """This node's part of taking in what other services publish on Redis, the stream included."""
-    address = parse(settings.redis_url, settings.redis_password)
-    prefix = _prefix(settings, address)
-    connector = Connector(clock, user=address.user, password=address.password, tls=address.tls)
 
     def listen(relay: Relay) -> SubscriberLink:
-        return SubscriberLink(
-            connector,
-            _locator(address),
-            name="listener",
+        return redis.subscriber(
+            "listener",
             on_up=relay.up,
             on_down=relay.down,
             on_message=relay.message,
             on_pmessage=relay.pmessage,
             timeout=LISTENING_TIMEOUT,
-            counters=counters,
         )
 
-    made = Relay(clock, broker, events, prefix, listen)
-    # TODO(cluster): the locator of the slot of STREAM
-    link = Link(connector, _locator(address), name="stream", counters=counters)
-    made.follow(StreamReader(clock, broker, events, link, prefix, made.failed))
+    made = Relay(redis.clock, broker, events, redis.prefix, listen)
+    link = redis.link("stream")
+    made.follow(StreamReader(redis.clock, broker, events, link, redis.prefix, made.failed))
     return made
 
 
-def _prefix(settings: Settings, address: RedisAddress) -> str:
-    # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
-    number = str(settings.redis_database)
-    return f"realtime:{{{number}}}:" if address.kind == "cluster" else f"realtime:{number}:"
-
-
-def _locator(address: RedisAddress) -> Locator:
-    if address.kind == "unix":
-        return FixedLocator(Place(path=address.path))
-    host, port = address.hosts[0]
-    return FixedLocator(Place(host, port))
+def _authorities(settings: Settings) -> bytes:
+    if not settings.redis_ca_file:
+        return b""
+    try:
+        with open(settings.redis_ca_file, "rb") as file:
+            return file.read()
+    except OSError as error:
+        path = settings.redis_ca_file
+        raise ConfigError(f"REDIS_CA_FILE={path!a}: can't be read ({error.strerror})") from None
 
 
 def _dead(settings: Settings) -> float:

@@ -63,7 +63,7 @@ DRAIN_PAUSE: Final = 0.1
 
 
 class Node(MultiService):
-    """One node of the service, on the embedded broker.
+    """One node of the service.
 
     :param clock: the reactor, or a stand-in: IReactorTime and IReactorTCP.
     :param wall: seconds since the epoch.
@@ -126,7 +126,8 @@ class Node(MultiService):
         """The broker and the state store: those of this process, or those that all nodes share."""
         settings = self.settings
         if settings.redis_url:
-            shared, store = bus.shared(settings, self._clock, self._wall, self.id, self.metrics.redis)
+            redis = bus.Redis(settings, self._clock, self.metrics.redis)
+            shared, store = bus.shared(redis, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
             return shared, store
         broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
@@ -143,7 +144,8 @@ class Node(MultiService):
         if not isinstance(self.broker, RedisBroker):
             return None
         events = RedisEvents(self.ingest, self._clock.seconds)
-        relay = bus.relay(self.settings, self._clock, self.broker, events, self.metrics.redis)
+        redis = bus.Redis(self.settings, self._clock, self.metrics.redis)
+        relay = bus.relay(redis, self.broker, events)
         self.metrics.redis.watch_relay(relay)
         return relay
 

@@ -180,11 +180,6 @@ class Proxy:
             elif isinstance(side, _ToClient) or told:
                 side.transport.abortConnection()
 
-    def freeze(self) -> None:
-        """Carry nothing more over the present connections, which stay open on both sides."""
-        for side in self.sides:
-            side.silent = True
-
     async def cut_after(self, size: int, seconds: float) -> None:
         """Let `size` more bytes through to clients, then `cut`; at the latest after some seconds."""
         self._left, self._full = size, Deferred()
