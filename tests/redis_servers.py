@@ -39,10 +39,13 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on, and low enough for a Cluster's bus above it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
 
 
 async def until(holds: Callable[[], Awaitable[Any]], what: str, seconds: float = DEADLINE) -> Any:

@@ -4,6 +4,7 @@
 if not known() then
   return RESUME
 end
+redis.call('EXISTS', PREFIX .. 'meta:' .. EVERYONE)
 redis.call('PEXPIRE', LOG, LOG_TTL)
 redis.call('PEXPIRE', PREFIX .. 'meta:' .. EVERYONE, META_TTL)
 mark(ARGV[2], ARGV[3], '')
