@@ -206,6 +206,9 @@ class BrokerUnavailable(RealtimeError):
     status = 503
     default = "the message bus is away; try again"
 
+    def __init__(self, message: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+
 
 class Close(enum.Enum):
     """Why the service ends a connection. WebSocket codes 4000-4499: come back; 4500-4999: don't."""

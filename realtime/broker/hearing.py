@@ -39,8 +39,6 @@ REPAIR_PAUSE: Final = 0.2
 #: Seconds between two probes, and after which one that has not come back means that we are deaf.
 PROBE_INTERVAL: Final = 1.0
 PROBE_TIMEOUT: Final = 2.0
-#: Seconds after which who was refused may well try again.
-RETRY_AFTER: Final = 1.0
 
 
 class IBus(Protocol):
@@ -159,7 +157,7 @@ class Hearing:
         self._break()
         waiting, self._waiting = self._waiting, {}
         for entry in waiting.values():
-            entry.arrived.errback(BrokerUnavailable(retry_after=RETRY_AFTER))
+            entry.arrived.errback(BrokerUnavailable())
 
     # -- the connection
 
@@ -175,7 +173,7 @@ class Hearing:
         self._break()
 
     def _break(self) -> None:
-        error = BrokerUnavailable(retry_after=RETRY_AFTER)
+        error = BrokerUnavailable()
         self._fenced(Failure(error))
         for channel, waiting in list(self._heard.items()):
             if waiting is not None:
@@ -289,7 +287,7 @@ class Hearing:
                 continue
             del self._heard[channel]
             for done in waiting:
-                done.errback(BrokerUnavailable(retry_after=RETRY_AFTER))
+                done.errback(BrokerUnavailable())
 
     def release(self, channel: str) -> None:
         """No connection of this node is in the channel's room any more."""

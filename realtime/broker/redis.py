@@ -29,9 +29,10 @@ from ..messages import (
     entitled,
     number_of,
 )
-from .hearing import READ_BYTES, RETRY_AFTER, Hearing, Point
+from .hearing import READ_BYTES, Hearing, Point
 from .interface import IBroker, IDelivery, IPeer, Page, Recovered
 from .redis_link import Link, SubscriberLink
+from .redis_protocol import RedisError
 from .scripts import Scripts
 from .texts import head_of, parse, parse_place
 
@@ -39,6 +40,8 @@ _log = Logger()
 
 #: How often a script is repeated after another run of the server was found.
 RESUMES: Final = 3
+#: Seconds between two lines of the log that say what Redis refuses.
+COMPLAIN: Final = 10.0
 
 Argument = bytes | str | int
 
@@ -91,6 +94,8 @@ class RedisBroker:
         self._peer: IPeer | None = None
         self._ready: Deferred[None] = Deferred()
         self._highest = 0
+        self._refuses = False
+        self._complain_next = 0.0
         self._resuming: list[Deferred[None]] | None = None
 
     # -- life
@@ -150,6 +155,8 @@ class RedisBroker:
             causes.append("redis_subscriber_unavailable")
         elif self._hearing.line.stopped:
             causes.append("redis_repairing")
+        if self._refuses:
+            causes.append("redis_refuses")
         return causes
 
     def figures(self) -> dict[str, Callable[[], float]]:
@@ -211,11 +218,25 @@ class RedisBroker:
 
     async def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Any:
         for _ in range(times):
-            answer = await self._scripts.run(link, name, *args)
+            try:
+                answer = await self._scripts.run(link, name, *args)
+            except RedisError as error:
+                self._complain(name, error)
+                raise BrokerUnavailable from None
+            if link is self._links.commands:
+                self._refuses = False
             if not (isinstance(answer, list) and answer and answer[0] == b"RESUME"):
                 return answer
             await self.resume()
-        raise BrokerUnavailable(retry_after=RETRY_AFTER)
+        raise BrokerUnavailable()
+
+    def _complain(self, name: str, error: RedisError) -> None:
+        """Redis is there and won't do it: rights were taken away, or a script is wrong."""
+        self._refuses = True
+        now = self._clock.seconds()
+        if now >= self._complain_next:
+            self._complain_next = now + COMPLAIN
+            _log.error("Redis refuses {script}: {text}", script=name, text=error.text[:256])
 
     def command(self, *args: Argument) -> Deferred[Any]:
         """The answer of a plain command."""
@@ -247,15 +268,14 @@ class RedisBroker:
 
     async def _resume(self) -> None:
         now = self.sequence()
-        answer = await self._scripts.run(
-            self._links.commands,
-            "resume",
-            now.epoch,
-            now.generation,
-            max(self._highest, now.number),
-            secrets.token_hex(8),
-        )
-        number, name, generation = answer
+        highest = max(self._highest, now.number)
+        try:
+            number, name, generation = await self._scripts.run(
+                self._links.commands, "resume", now.epoch, now.generation, highest, secrets.token_hex(8)
+            )
+        except RedisError as error:
+            self._complain("resume", error)
+            raise BrokerUnavailable from None
         self._set_place(Sequence(name.decode(), int(generation), int(number)))
 
     def _set_place(self, place: Sequence) -> None:
@@ -303,7 +323,12 @@ class RedisBroker:
     def signal(self, name: str, data: bytes) -> Deferred[None]:
         text = b"%b\n%b" % (name.encode(), data)
         sending = self.command(self._publish_command, self._prefix + b"signals", text)
-        return sending.addCallback(lambda _: None)
+        return sending.addCallbacks(lambda _: None, self._signal_failed)
+
+    def _signal_failed(self, failure: Failure) -> None:
+        failure.trap(RedisError)
+        self._complain("PUBLISH", failure.value)
+        raise BrokerUnavailable
 
     # -- reading
 
@@ -338,7 +363,7 @@ class RedisBroker:
         if answer[0] != b"OK" or None in answer[2:]:
             return None
         if parse_place(answer[1]).generation < self.sequence().generation:
-            raise BrokerUnavailable(retry_after=RETRY_AFTER)
+            raise BrokerUnavailable()
         texts = [text for texts in answer[2:] for text in texts]
         return recovered(record, texts, parse_place(answer[1]), limit)
 

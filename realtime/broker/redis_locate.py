@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     UNIXClientEndpoint,
-    connectProtocol,
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 
 from .redis_protocol import RedisConnection, RedisError
 from .redis_tls import Strict, trusted
@@ -173,7 +173,9 @@ class Connector:
         self, place: Place, connection: RedisConnection, timeout: float = CONNECT_TIMEOUT
     ) -> Deferred[Any]:
         """Let a connection be made to a place, within so many seconds."""
-        connected: Deferred[Any] = connectProtocol(self._endpoint(place, timeout), connection)
+        factory = Factory.forProtocol(lambda: connection)
+        factory.noisy = False
+        connected: Deferred[Any] = self._endpoint(place, timeout).connect(factory)
         return connected
 
     def log_in(self, connection: RedisConnection) -> Deferred[Any]:

@@ -61,13 +61,13 @@ end
 local function channel_of(name)
   local key = PREFIX .. 'meta:' .. name
   local got = redis.call(
-    'HMGET', key, 'offset', 'born', 'floor', 'last', 'tick', 'bytes', 'history_floor', 'history_bytes'
+    'HMGET', key, 'offset', 'born', 'floor', 'last', 'tick', 'bytes', 'history_floor', 'history_bytes', 'gone'
   )
   local channel = {
     name = name, key = key, log = PREFIX .. 'log:' .. name, history = PREFIX .. 'history:' .. name,
     offset = tonumber(got[1] or 0), born = got[2], floor = tonumber(got[3] or 0),
     last = tonumber(got[4] or 0), tick = tonumber(got[5] or 0), bytes = tonumber(got[6] or 0),
-    history_floor = tonumber(got[7] or 0), history_bytes = tonumber(got[8] or 0),
+    history_floor = tonumber(got[7] or 0), history_bytes = tonumber(got[8] or 0), gone = tonumber(got[9] or 0),
   }
   redis.call('EXISTS', channel.log, channel.history)
   return channel
@@ -90,10 +90,19 @@ local function epoch_of(channel)
   return log.epoch .. '.' .. channel.born
 end
 
--- Take entries off the front of a stream while `more(id number)` says so.
--- Returns the number of the newest that went (0 for none) and the bytes that went.
+-- The number up to which a channel's log may lack something: what is above it is surely there. Each offset
+-- has one entry: where there are fewer than were logged and not trimmed, somebody else took some away.
+local function floor_of(channel)
+  if redis.call('XLEN', channel.log) ~= channel.offset - channel.gone then
+    return channel.last
+  end
+  return channel.floor
+end
+
+-- Take entries off the front of a stream while `more(number, bytes so far)` says so.
+-- Returns the number of the newest that went (0 for none), the bytes that went, and the newest's offset.
 local function shorten(stream, count, more)
-  local newest, bytes = 0, 0
+  local newest, bytes, offset = 0, 0, 0
   while true do
     local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
     local gone = 0
@@ -103,24 +112,20 @@ local function shorten(stream, count, more)
         break
       end
       gone, newest, bytes = gone + 1, number, bytes + #entry[2][2]
+      offset = tonumber(string.match(entry[2][2], '^%d+ (%d+)'))
     end
     if gone > 0 then
       redis.call('XTRIM', stream, 'MINID', '=', digits(newest + 1))
     end
     if gone < count or gone == 0 then
-      return newest, bytes
+      return newest, bytes, offset
     end
   end
 end
 
 local function trim_log(channel)
-  local length = redis.call('XLEN', channel.log)
-  local left = length
-  if left == 0 then
-    channel.floor, channel.bytes = channel.last, 0
-    return
-  end
-  local newest, bytes = shorten(channel.log, left > MAX_MESSAGES and 1 or 16, function(number, gone)
+  local left = redis.call('XLEN', channel.log)
+  local newest, bytes, offset = shorten(channel.log, left > MAX_MESSAGES and 1 or 16, function(number, gone)
     if number > log.oldest and left <= MAX_MESSAGES and channel.bytes - gone <= MAX_BYTES then
       return false
     end
@@ -128,7 +133,7 @@ local function trim_log(channel)
     return true
   end)
   if newest > 0 then
-    channel.floor, channel.bytes = newest, channel.bytes - bytes
+    channel.floor, channel.gone, channel.bytes = newest, offset, channel.bytes - bytes
   end
 end
 
@@ -154,6 +159,10 @@ end
 local function log_and_publish(channel, head, data, shown)
   keep_time()
   bear(channel)
+  if channel.bytes > 0 and redis.call('EXISTS', channel.log) == 0 then
+    -- the log has outlived its time while the channel was silent
+    channel.floor, channel.gone, channel.bytes = channel.last, channel.offset, 0
+  end
   log.number = log.number + 1
   channel.offset = channel.offset + 1
   redis.call('HSET', LOG, 'number', digits(log.number))
@@ -161,10 +170,6 @@ local function log_and_publish(channel, head, data, shown)
   local text = table.concat({
     number, ' ', offset, ' ', channel.born, ' ', log.epoch, ' ', log.generation, '\n', head, '\n', data,
   })
-  if channel.last > 0 and channel.bytes > 0 and redis.call('EXISTS', channel.log) == 0 then
-    -- the log has outlived its time while the channel was silent
-    channel.floor, channel.bytes = channel.last, 0
-  end
   redis.call('XADD', channel.log, number .. '-0', 'm', text)
   channel.bytes, channel.last = channel.bytes + #text, log.number
   local due = NOW - channel.tick >= 1000
@@ -180,7 +185,8 @@ local function log_and_publish(channel, head, data, shown)
     trim_history(channel)
   end
   redis.call(
-    'HSET', channel.key, 'offset', offset, 'floor', digits(channel.floor), 'last', number,
+    'HSET', channel.key, 'offset', offset, 'floor', digits(channel.floor), 'gone', digits(channel.gone),
+    'last', number,
     'bytes', digits(channel.bytes), 'history_floor', digits(channel.history_floor),
     'history_bytes', digits(channel.history_bytes)
   )

@@ -24,10 +24,7 @@ end
 for index = 6, #ARGV, 3 do
   local name, since, epoch = ARGV[index], tonumber(ARGV[index + 1]), ARGV[index + 2]
   local channel = channel_of(name)
-  local floor = channel.floor
-  if channel.born and redis.call('EXISTS', channel.log) == 0 then
-    floor = channel.last
-  end
+  local floor = floor_of(channel)
   local texts = {}
   if not channel.born and epoch == '' then
     floor = 0

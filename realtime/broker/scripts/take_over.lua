@@ -80,11 +80,7 @@ end
 first[EVERYONE] = math.max(number, tonumber(string.match(session.opened, '^%d+')))
 for room, after in pairs(first) do
   local log_of = channel(room)
-  local floor = log_of.floor
-  if redis.call('EXISTS', log_of.log) == 0 then
-    floor = log_of.last
-  end
-  if not log_of.born or floor > after then
+  if not log_of.born or floor_of(log_of) > after then
     return { 'LOST' }
   end
   if log_of.last > after then
