@@ -327,6 +327,7 @@ class RedisBroker:
 
     def _signal_failed(self, failure: Failure) -> None:
         failure.trap(RedisError)
+        assert isinstance(failure.value, RedisError)
         self._complain("PUBLISH", failure.value)
         raise BrokerUnavailable
 
