@@ -25,7 +25,7 @@ NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
     *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl"),
-    *("config-settings", "editable"),
+    *("config-settings", "editable", "peers"),
 }
 #: First parts of event names.
 EVENT_KINDS = "|".join(sorted({name.partition(":")[0] for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}))
@@ -120,8 +120,14 @@ class TableTests(SynchronousTestCase):
 
     def test_health_causes(self) -> None:
         """docs/operating.rst names the causes that make a node unready."""
-        source = page("realtime/health.py")
-        for cause in ("starting", "draining", "broker_unavailable"):
+        source = "".join(
+            page(f"realtime/{name}.py") for name in ("health", "broker/memory", "broker/redis")
+        )
+        causes = {"starting", "draining", "broker_unavailable"}
+        causes.update(re.findall(r'"(redis_[a-z]+(?:_unavailable)?)"', page("realtime/broker/redis.py")))
+        causes -= {"redis_up"}
+        self.assertGreater(len(causes), 5)
+        for cause in causes:
             self.assertIn(f'"{cause}"', source)
             self.assertIn(f"``{cause}``", page("docs/operating.rst"))
 
