@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -27,7 +27,7 @@ from ..errors import BrokerUnavailable
 from .cluster import ClusterLocator
 from .redis_faults import KINDS
 from .redis_link import Link, settled
-from .redis_locate import Connector, Place
+from .redis_locate import Connector, Place, Unlocated
 from .redis_protocol import MAX_IN_FLIGHT, Argument, Pending, RedisConnection, RedisError
 
 #: Seconds in which a command is repeated.
@@ -67,7 +67,7 @@ class ClusterLink(Link):
         self._repeating: IDelayedCall | None = None
         self._moving = False
         self._leaving: IDelayedCall | None = None
-        self._looking = False
+        self._looking: Deferred[Any] | None = None
         self._asides = 0
 
     def command(self, *args: Argument) -> Deferred[Any]:
@@ -90,6 +90,8 @@ class ClusterLink(Link):
             if call is not None:
                 call.cancel()
         self._leaving = self._repeating = None
+        if self._looking is not None:
+            self._looking.cancel()
         self._moving = False
         deferred, self._deferred = self._deferred, []
         stopped = super().stop()
@@ -144,19 +146,16 @@ class ClusterLink(Link):
 
     def _look(self) -> None:
         """See whether the slot has another node by now."""
-        if self._looking:
-            return
-        self._looking = True
+        if self._looking is None:
+            self._looking = self._locator.ask()
+            self._looking.addCallbacks(self._found, _nowhere).addBoth(self._looked)
 
-        def found(place: Place) -> None:
-            self._looking = False
-            if self.up and place != self.place:
-                self._move()
+    def _found(self, place: Place) -> None:
+        if self.up and place != self.place:
+            self._move()
 
-        def nowhere(failure: Failure) -> None:
-            self._looking = False
-
-        self._locator.ask().addCallbacks(found, nowhere)
+    def _looked(self, result: object) -> None:
+        self._looking = None
 
     # -- repetitions
 
@@ -230,6 +229,11 @@ class ClusterLink(Link):
         if self._replicas and replies[3] < self._replicas:
             raise BrokerUnavailable()
         return replies[2]
+
+
+def _nowhere(failure: Failure) -> None:
+    """Then it is asked again when the next command is deferred."""
+    failure.trap(Unlocated, CancelledError)
 
 
 def _not_local(error: RedisError) -> bool:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
@@ -198,7 +201,15 @@ class Connector:
     def _endpoint(self, place: Place, timeout: float) -> IStreamClientEndpoint:
         if place.path:
             return UNIXClientEndpoint(self.clock, place.path, timeout=timeout)
-        endpoint = HostnameEndpoint(self.clock, place.host, place.port, timeout=timeout)
+        # An address has no need of an endpoint that tries several, which is late to say that all failed.
+        kind = (
+            TCP4ClientEndpoint
+            if isIPAddress(place.host)
+            else TCP6ClientEndpoint
+            if isIPv6Address(place.host)
+            else HostnameEndpoint
+        )
+        endpoint: IStreamClientEndpoint = kind(self.clock, place.host, place.port, timeout=timeout)
         if not self._tls:
             return endpoint
         return wrapClientTLS(Strict(place.host, self._trust), endpoint)

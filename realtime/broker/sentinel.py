@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
 from twisted.logger import Logger
 
 from .redis_link import SubscriberLink, settled
@@ -15,7 +15,8 @@ from .redis_protocol import RedisConnection, RedisError
 
 #: Seconds that a Sentinel has for its answer, and for being connected.
 _TIMEOUT: Final = 0.5
-_SWITCH: Final = b"+switch-master"
+#: What a Sentinel says when it has made a replica the primary, and when it has told all others.
+_SWITCHES: Final = (b"+promoted-slave", b"+switch-master")
 
 _log: Final = Logger()
 
@@ -38,6 +39,7 @@ class SentinelLocator:
         self._place: Place | None = None
         self._followers: list[Callable[[], None]] = []
         self._watches: list[_Watch] = []
+        self._looking: Deferred[Any] | None = None
 
     # -- Locator
 
@@ -77,6 +79,8 @@ class SentinelLocator:
 
     def stop(self) -> Deferred[None]:
         watches, self._watches = self._watches, []
+        if self._looking is not None:
+            self._looking.cancel()
         return gatherResults([watch.stop() for watch in watches]).addCallback(lambda _: None)
 
     # -- the Sentinels
@@ -96,9 +100,13 @@ class SentinelLocator:
         told = dict(zip(reply[::2], reply[1::2], strict=True))
         return int(told[b"config-epoch"]), Place(host.decode(), int(port))
 
-    def _heard(self, data: bytes) -> None:
+    def _heard(self, channel: bytes, data: bytes) -> None:
         """A Sentinel tells of a failover; each of them does, once it knows."""
-        name, _, _, host, port = data.decode(errors="replace").split(" ")
+        words = data.decode(errors="replace").split(" ")
+        # "main 10.0.0.1 6379 10.0.0.2 6379", and "slave 10.0.0.2:6379 10.0.0.2 6379 @ main …"
+        name, host, port = words[0], words[3], words[4]
+        if channel != _SWITCHES[1]:
+            name, host, port = words[5], words[2], words[3]
         place = Place(host, int(port))
         if name == self._service and place != self._place:
             self._place = place
@@ -117,12 +125,17 @@ class SentinelLocator:
             if before is not None and place != before:
                 self._tell()
 
-        self.locate().addCallbacks(found, _unknown)
+        if self._looking is None:
+            self._looking = self.locate()
+            self._looking.addCallbacks(found, _unknown).addBoth(self._looked)
+
+    def _looked(self, result: object) -> None:
+        self._looking = None
 
 
 def _unknown(failure: Any) -> None:
     """Then it is asked again by whoever has to connect."""
-    failure.trap(Unlocated)
+    failure.trap(Unlocated, CancelledError)
 
 
 class _Watch(SubscriberLink):
@@ -136,19 +149,19 @@ class _Watch(SubscriberLink):
         self,
         connector: Connector,
         sentinel: Place,
-        heard: Callable[[bytes], None],
+        heard: Callable[[bytes, bytes], None],
         missed: Callable[[], None],
     ) -> None:
         super().__init__(
             connector,
             FixedLocator(sentinel),
             name="sentinel",
-            on_message=lambda channel, data: heard(data),
+            on_message=heard,
             on_up=lambda link: self._heard_again(),
         )
         self._missed = missed
         self._heard_before = False
-        self._wanted[self._kind].add(_SWITCH)
+        self._wanted[self._kind].update(_SWITCHES)
 
     def _heard_again(self) -> None:
         if self._heard_before:

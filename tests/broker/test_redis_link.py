@@ -18,6 +18,7 @@ from realtime.broker.redis_protocol import MAX_IN_FLIGHT, MAX_UNSENT, RedisError
 from realtime.errors import BrokerUnavailable
 
 from ..clients.proxy import Proxy
+from ..redis_servers import free_port
 from ..redis_tls import Authority
 from .links import LinkCase
 
@@ -296,7 +297,7 @@ class ServerTests(LinkCase):
 
     async def test_cluster_by_mistake(self) -> None:
         """A node of a Cluster is not one server."""
-        await self.start_server("--cluster-enabled", "yes")
+        await self.start_server("--cluster-enabled", "yes", "--cluster-port", free_port())
         link = self.prepare_link()
         await self.reach(lambda: link.trouble == "cluster", "the link to say why")
 

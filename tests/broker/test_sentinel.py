@@ -39,18 +39,30 @@ class SentinelCase(LinkCase):
     async def link_to(self, locator: SentinelLocator, password: str = "", **more: object) -> Link:
         return await self.link(locator=locator, connector=Connector(reactor, password=password), **more)
 
-    async def write_again(self, link: Link, key: str = "key") -> float:
-        """The seconds until a write is taken again."""
-        began = time.monotonic()
+    async def assert_followed(self, link: Link) -> None:
+        """A write is taken within 3 s beyond the Sentinels' silence, and soon after there is a primary.
 
+        How long the Sentinels take to agree is theirs: up to 2 s, by chance, and more on a busy machine.
+        """
+        began = time.monotonic()
+        written = Deferred.fromCoroutine(self.write(link))
+        await until(self.promoted, "a replica to be made the primary")
+        promoted = time.monotonic() - began
+        await written
+        taken = time.monotonic() - began
+        self.assertLess(taken, max(DOWN_AFTER + 3, promoted + 1.5))
+
+    async def promoted(self) -> bool:
+        return (await self.set.servers[1].command("ROLE"))[0] == b"master"
+
+    async def write(self, link: Link) -> None:
         async def written() -> bool:
             try:
-                return await link.command("SET", key, "after") == b"OK"
+                return await link.command("SET", "key", "after") == b"OK"
             except BrokerUnavailable:
                 return False
 
         await until(written, "a write", 20)
-        return time.monotonic() - began
 
     async def changed(self, first: RedisServer) -> RedisServer:
         async def another() -> RedisServer | None:
@@ -74,7 +86,7 @@ class FailoverTests(SentinelCase):
         await subscriber.subscribe([b"channel"])
         first = await self.set.primary()
         await first.kill()
-        self.assertLess(await self.write_again(link), DOWN_AFTER + 3)
+        await self.assert_followed(link)
         second = await self.changed(first)
         self.assertEqual(link.place, Place("127.0.0.1", second.port))
         await self.reach(lambda: subscriber.up, "the subscriber to be up", 1)
@@ -87,7 +99,7 @@ class FailoverTests(SentinelCase):
         link = await self.link_to(self.sentinels())
         first = await self.set.primary()
         first.freeze()
-        self.assertLess(await self.write_again(link), DOWN_AFTER + 3)
+        await self.assert_followed(link)
         first.thaw()
         for number in range(50):
             await link.command("SET", f"key:{number}", "x")
@@ -207,7 +219,7 @@ class DurableTests(SentinelCase):
             for one in waiting:
                 with self.assertRaises(BrokerUnavailable):
                     await one
-            self.assertLess(time.monotonic() - began, 0.9)
+            self.assertLess(time.monotonic() - began, 1.5)
         self.assertEqual(self.counts.downs, 0)
         replica.thaw()
 
