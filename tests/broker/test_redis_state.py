@@ -200,8 +200,22 @@ class TakeOverTests(NodesCase):
         read = await self.b.broker.recover(record, record.opened, 10**6)
         assert read is not None
         sent = [(await self.a.broker.publish(publication("lobby"))).id for _ in range(20)]
+        recover, rounds = self.b.broker.recover, []
+
+        def recovering(*args: Any) -> Deferred[Any]:
+            # and more comes before it is taken up
+            rounds.append(args)
+            found = recover(*args)
+            if len(rounds) == 1:
+                more = [self.a.broker.publish(publication("lobby")) for _ in range(9)]
+                sending = gatherResults(more).addCallback(lambda all_: sent.extend(one.id for one in all_))
+                return sending.addCallback(lambda _: found)
+            return found
+
+        self.patch(self.b.broker, "recover", recovering)
         restored = await self.b.store.take_over(record, read, 0, MANY)
         self.assertEqual([one.id for one in restored.missed], sent)
+        self.assertEqual(len(rounds), 2)
 
     async def test_log_that_can_not_prove_it(self) -> None:
         """A session whose log was trimmed between reading and taking up is not taken up."""
