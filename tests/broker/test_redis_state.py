@@ -448,6 +448,19 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])
 
+    async def test_back_while_it_is_swept(self) -> None:
+        """A node that comes back in the middle of it keeps what was not swept yet."""
+        for n in range(80):
+            await self.begin(self.a, f"u{n}", str(n), "lobby")
+        self.server.advance(LEASE + 1)
+        await self.server.command("ZADD", PREFIX + "nodes", 10**14, self.b.broker.node)
+        sweep = ("sweep_node", self.a.broker.node, 50, 500)
+        self.assertEqual(await self.b.broker.run(*sweep), [b"OK", b"1"])
+        await self.a.store.leases.beat()
+        self.assertEqual(self.a.peer.returns, [False])
+        self.assertEqual(await self.b.broker.run(*sweep), [b"OK", b""])
+        self.assertEqual(len(await self.members(self.b, "lobby")), 30)
+
     async def test_store_that_was_away(self) -> None:
         """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
         for node, user in ((self.a, "alice"), (self.b, "bob")):
