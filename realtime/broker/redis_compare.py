@@ -153,7 +153,7 @@ class Comparing:
             await self._leases.beat()
             answer = await self._broker.run(*arguments)
             if answer[0] == b"SWEPT":
-                raise BrokerUnavailable
+                raise BrokerUnavailable(retry_after=1.0)
         return [_kept(one, found) for one, found in zip(held, answer[1:], strict=True)]
 
     async def _do_again(self, meanwhile: _Comparison, owners: Mapping[str, Owner | None]) -> None:

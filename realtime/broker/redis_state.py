@@ -386,7 +386,7 @@ def _refusal(refused: Refused, limits: Limits) -> Exception:
         return RoomFull(f"the room has {limits.members} members, as many as it may")
     if what == b"REPLACED":
         return SessionReplaced()
-    return BrokerUnavailable()
+    return BrokerUnavailable(retry_after=1.0)
 
 
 def _preferences(text: str | bytes) -> Preferences:

@@ -200,8 +200,22 @@ class TakeOverTests(NodesCase):
         read = await self.b.broker.recover(record, record.opened, 10**6)
         assert read is not None
         sent = [(await self.a.broker.publish(publication("lobby"))).id for _ in range(20)]
+        recover, rounds = self.b.broker.recover, []
+
+        def recovering(*args: Any) -> Deferred[Any]:
+            # and more comes before it is taken up
+            rounds.append(args)
+            found = recover(*args)
+            if len(rounds) == 1:
+                more = [self.a.broker.publish(publication("lobby")) for _ in range(9)]
+                sending = gatherResults(more).addCallback(lambda all_: sent.extend(one.id for one in all_))
+                return sending.addCallback(lambda _: found)
+            return found
+
+        self.patch(self.b.broker, "recover", recovering)
         restored = await self.b.store.take_over(record, read, 0, MANY)
         self.assertEqual([one.id for one in restored.missed], sent)
+        self.assertEqual(len(rounds), 2)
 
     async def test_log_that_can_not_prove_it(self) -> None:
         """A session whose log was trimmed between reading and taking up is not taken up."""
@@ -235,9 +249,59 @@ class TakeOverTests(NodesCase):
         await self.a.store.suspend(owner, session_of(owner), 5.0)
         record = await self.record(self.b, owner)
         self.server.advance(WINDOW + 1)
+        await self.server.command("ZADD", PREFIX + "nodes", 10**14, self.b.broker.node)
         self.assertIsNone(await self.record(self.b, owner))
         read = Recovered([], self.b.broker.sequence())
         self.assertIsNone(await self.b.store.take_over(record, read, 0, MANY))
+
+
+class ServicesTests(NodesCase):
+    """What other services are told, each once per change over all nodes."""
+
+    a: Node
+    b: Node
+
+    async def test_life_of_a_session(self) -> None:
+        """From its beginning to its end; what is said again is not told again."""
+        owner = await self.begin(self.a, "alice", "1", "lobby")
+        self.assertEqual(await self.told_services(), ["user:online alice", "socket:connect 1"])
+        for _ in range(2):
+            await self.a.store.suspend(owner, session_of(owner), 0.0)
+        self.assertEqual(await self.told_services(), ["socket:disconnect 1 closed"])
+        for _ in range(2):
+            await self.a.store.withdraw(owner, session_of(owner))
+        self.assertEqual(await self.told_services(), ["user:offline alice"])
+        owner = (await self.take_over(self.b, owner)).owner
+        self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
+        for _ in range(2):
+            await self.b.store.choose("alice", "busy", None)
+            await self.b.store.touch(owner, True)
+        self.assertEqual(await self.told_services(), ["user:status_change alice"])
+        for _ in range(2):
+            await self.b.store.forget(owner, session_of(owner))
+        self.assertEqual(await self.told_services(), ["user:offline alice", "socket:disconnect 1 left"])
+
+    async def test_several_connections(self) -> None:
+        """A user comes with the first connection, and goes with the last, whatever nodes they are on."""
+        one = await self.begin(self.a, "alice", "1")
+        two = await self.begin(self.b, "alice", "2")
+        self.assertEqual(
+            await self.told_services(), ["user:online alice", "socket:connect 1", "socket:connect 2"]
+        )
+        await self.a.store.forget(one, session_of(one))
+        self.assertEqual(await self.told_services(), ["socket:disconnect 1 left"])
+        await self.b.store.suspend(two, session_of(two), 0.0)
+        self.assertEqual(await self.a.store.forget_user("alice"), frozenset())
+        self.assertEqual(await self.told_services(), ["socket:disconnect 2 closed", "user:offline alice"])
+
+    async def test_expired(self) -> None:
+        """What nobody takes up ends without a further word."""
+        owner = await self.begin(self.a, "alice", "1")
+        await self.a.store.suspend(owner, session_of(owner), 0.0)
+        await self.told_services()
+        await self.advance(WINDOW + 1)
+        self.assertEqual(await self.told_services(), ["user:offline alice"])
+        self.assertIsNone(await self.record(self.a, owner))
 
 
 class LostMarkerTests(NodesCase):
@@ -383,6 +447,19 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.heard(self.b), [])
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])
+
+    async def test_back_while_it_is_swept(self) -> None:
+        """A node that comes back in the middle of it keeps what was not swept yet."""
+        for n in range(80):
+            await self.begin(self.a, f"u{n}", str(n), "lobby")
+        self.server.advance(LEASE + 1)
+        await self.server.command("ZADD", PREFIX + "nodes", 10**14, self.b.broker.node)
+        sweep = ("sweep_node", self.a.broker.node, 50, 500)
+        self.assertEqual(await self.b.broker.run(*sweep), [b"OK", b"1"])
+        await self.a.store.leases.beat()
+        self.assertEqual(self.a.peer.returns, [False])
+        self.assertEqual(await self.b.broker.run(*sweep), [b"OK", b""])
+        self.assertEqual(len(await self.members(self.b, "lobby")), 30)
 
     async def test_store_that_was_away(self) -> None:
         """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
@@ -767,6 +844,7 @@ class KeyTests(NodesCase):
         await self.busy()
         for n in range(5):
             await self.b.store.forget_user(f"u{n}")
+        self.assertEqual(await self.server.command("ZCARD", PREFIX + "waiting"), 0)
         await self.advance(WINDOW + 1)
         keys = {key.decode() for key in await self.server.command("KEYS", "*")}
         kinds = {key.removeprefix(PREFIX).partition(":")[0] for key in keys}

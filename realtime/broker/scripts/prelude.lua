@@ -99,6 +99,32 @@ local function floor_of(channel)
   return channel.floor
 end
 
+-- Whether a client that has everything up to this place can lack only what the log has had since.
+local function had(epoch, generation, number)
+  local last = log.number
+  if generation < tonumber(log.generation) then
+    last = tonumber(redis.call('HGET', LOG, 'base:' .. digits(generation + 1)) or -1)
+  end
+  return epoch == log.epoch and generation <= tonumber(log.generation) and number <= last
+end
+
+-- Hand each text that a channel's log has after a number to `take`, until that answers false; false then.
+local function read_log(channel, after, take)
+  local from = digits(after + 1)
+  while true do
+    local entries = redis.call('XRANGE', channel.log, from, '+', 'COUNT', 200)
+    for _, entry in ipairs(entries) do
+      if not take(entry[2][2]) then
+        return false
+      end
+    end
+    if #entries < 200 then
+      return true
+    end
+    from = '(' .. entries[#entries][1]
+  end
+end
+
 -- Take entries off the front of a stream while `more(number, bytes so far)` says so.
 -- Returns the number of the newest that went (0 for none), the bytes that went, and the newest's offset.
 local function shorten(stream, count, more)

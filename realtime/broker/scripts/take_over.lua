@@ -61,45 +61,27 @@ if not session.present then
 end
 
 -- What came since the logs were read.
-if epoch ~= log.epoch or number > log.number then
+if not had(epoch, read_generation, number) then
   return { 'LOST' }
 end
-if read_generation ~= tonumber(log.generation) then
-  local base = redis.call('HGET', LOG, 'base:' .. digits(read_generation + 1))
-  if not base or number > tonumber(base) then
-    return { 'LOST' }
-  end
-end
-local texts, sizes, first = {}, {}, {}
+local first = { [EVERYONE] = math.max(number, tonumber(string.match(session.opened, '^%d+'))) }
 for room, membership in pairs(session.rooms) do
   first[room] = math.max(number, tonumber(membership.number))
-  if channel(room).born and epoch_of(channel(room)) ~= membership.epoch then
-    return { 'LOST' }
-  end
 end
-first[EVERYONE] = math.max(number, tonumber(string.match(session.opened, '^%d+')))
+local texts, sizes = {}, {}
 for room, after in pairs(first) do
-  local log_of = channel(room)
-  if not log_of.born or floor_of(log_of) > after then
+  local read_of, membership = channel(room), session.rooms[room]
+  local other = read_of.born and membership and epoch_of(read_of) ~= membership.epoch
+  if not read_of.born or other or floor_of(read_of) > after then
     return { 'LOST' }
   end
-  if log_of.last > after then
-    local from = digits(after + 1)
-    while true do
-      local entries = redis.call('XRANGE', log_of.log, from, '+', 'COUNT', 100)
-      for _, entry in ipairs(entries) do
-        texts[#texts + 1] = entry[2][2]
-        sizes[#sizes + 1] = #entry[2][2]
-        budget = budget - #entry[2][2]
-      end
-      if budget < 0 then
-        return { 'AGAIN' }
-      end
-      if #entries < 100 then
-        break
-      end
-      from = '(' .. entries[#entries][1]
-    end
+  local all = read_of.last <= after or read_log(read_of, after, function(text)
+    texts[#texts + 1], sizes[#sizes + 1] = text, #text
+    budget = budget - #text
+    return budget >= 0
+  end)
+  if not all then
+    return { 'AGAIN' }
   end
 end
 
