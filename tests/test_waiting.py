@@ -58,6 +58,10 @@ class _InHouse(SynchronousTestCase):
         yield (self.unanswered if answered else self.held)(target, name)
         setattr(target, name, real)
 
+    def sessions(self, house: House, user: str) -> int:
+        """How many connections the store has of a user, live or not yet given up."""
+        return len(self.successResultOf(house.node.store.presence(user)).metas)
+
     @staticmethod
     def finish(waiting: list[Callable[[], None]]) -> None:
         """Let all go on that waits, and what waits after it."""
@@ -170,8 +174,11 @@ class WaitingTests(_InHouse):
                     gone = client.back(token=house.token("alice", rooms=["event:7"]))
                 self.assertEqual(len(waiting), 1, name)
                 gone.cut()
+                sent = len(gone.outlet.frames)
                 self.finish(waiting)
                 self.assertEqual(len(house.node.connections), 0, name)
+                if name != "take_over":
+                    self.assertEqual(len(gone.outlet.frames), sent, name)
                 again = client.back(token=house.token("alice"))
                 self.assertEqual(again.pid, client.pid, name)
                 self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed"], name)
@@ -189,9 +196,19 @@ class WaitingTests(_InHouse):
             again = client.back(token=house.token("alice"))
             self.finish(waiting)
             self.assertIsNone(again.outlet.close_reason, name)
+            self.assertEqual(self.sessions(house, "alice"), 1, name)
             house.publish("room:lobby:message", {"text": "hi"})
             self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed", "hi"], name)
             self.assertEqual([e for e in gone.outlet.events() if e[0] == "room:message"], [], name)
+
+    def test_cut_before_it_begins_afresh(self) -> None:
+        """Nor does a session begin for who has gone before it was known that there is none to take up."""
+        house = self.house()
+        waiting = self.held(house.node.store, "record")
+        client = house.client().connect(token=house.token("alice"), pid="never given out")
+        client.cut()
+        self.finish(waiting)
+        self.assertEqual((house.node.store.sessions, client.outlet.frames), (0, []))
 
     def test_cut_while_it_begins_afresh(self) -> None:
         """So does one that goes while its session is refused and another begins; others hear it once."""
@@ -353,7 +370,14 @@ class WaitingTests(_InHouse):
                         house.kick("alice")
                     else:
                         client.cut()
+                    waiting.pop(0)()
+                    if go != "displace":
+                        # Nothing more is asked for in the name of who has gone.
+                        self.assertEqual(waiting, [], (name, go))
                     self.finish(waiting)
+                    if name == "leave" and go == "cut":
+                        record = self.successResultOf(house.node.store.record(client.pid))
+                        self.assertEqual(set(record.rooms), {"user:alice"})
                     room = house.node.rooms.get("event:7")
                     # Whoever has taken the session up is in what the store has joined it to.
                     outlets = [] if room is None else [member.outlet for member in room.members]
