@@ -361,6 +361,8 @@ class WaitingTests(_InHouse):
                     client = house.client().connect(token=house.token("alice", rooms=["private:1"]))
                     client.news()
                     waiting = wait(house.node.store, name)
+                    refused: list[str] = []
+                    self.patch(house.node.metrics, "refused", refused.append)
                     newer = house.token("alice", rooms=["event:7", "event:8"])
                     client.emit("auth:token_refresh", {"token": newer})
                     client.news()
@@ -375,6 +377,8 @@ class WaitingTests(_InHouse):
                         # Nothing more is asked for in the name of who has gone.
                         self.assertEqual(waiting, [], (name, go))
                     self.finish(waiting)
+                    if name == "leave":
+                        self.assertEqual(refused, [], go)
                     if name == "leave" and go == "cut":
                         record = self.successResultOf(house.node.store.record(client.pid))
                         self.assertEqual(set(record.rooms), {"user:alice"})
