@@ -394,6 +394,19 @@ class WaitingTests(_InHouse):
                     self.assert_empty(house)
                     self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_gone_while_it_logs_in_again(self) -> None:
+        """So it is where the newer token came by ``auth:login``."""
+        for wait in (self.held, self.unanswered):
+            house = self.house()
+            client = house.client("alice")
+            waiting = wait(house.node.store, "join")
+            client.emit("auth:login", {"token": house.token("alice", rooms=["event:7"])})
+            self.assertEqual(len(waiting), 1)
+            client.cut()
+            self.finish(waiting)
+            self.assertIsNone(house.node.rooms.get("event:7"))
+            self.assert_empty(house)
+
     def test_gone_while_it_joins_or_leaves(self) -> None:
         """Nor is one that was asked for, nor is a parting told of to who has gone."""
         for wait in (self.held, self.unanswered):
@@ -571,6 +584,14 @@ class UnavailableTests(_InHouse):
         self.failureResultOf(kicking, BrokerUnavailable)
         self.assertIs(client.outlet.close_reason, Close.KICKED)
         self.assert_empty(house)
+
+    def test_our_own_bug(self) -> None:
+        """A store that fails otherwise than by being away is told of in the log; the client is not."""
+        house = self.house()
+        client = house.client("alice")
+        self.patch(house.node.store, "suspend", lambda *args: fail(ZeroDivisionError()))
+        client.cut()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_crowd_that_is_not_told_of(self) -> None:
         """One connection too many is refused as such although the other nodes could not be told."""
