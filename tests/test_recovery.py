@@ -630,6 +630,24 @@ class SeenByOthersTests(_InHouse):
         house.clock.advance(house.node.settings.presence_grace + 1)
         self.assertEqual(watcher.news(), [])
 
+    def test_room_that_is_full_by_now(self) -> None:
+        """Whose place in a room was taken, when its absence was seen, begins afresh, and counts as that."""
+        house = self.house(max_room_members=1)
+        told: list[str] = []
+        self.patch(house.node.metrics, "recovered", told.append)
+        client = house.client("alice")
+        client.join("lobby")
+        client.news()
+        client.cut()
+        house.clock.advance(house.node.settings.presence_grace + 1)
+        other = house.client("bob")
+        self.assertTrue(other.join("lobby")["ok"])
+        back = client.back(token=house.token("alice"))
+        self.assertNotEqual(back.pid, client.pid)
+        self.assertEqual([p["recovered"] for p in back.heard("system:connected")], [False])
+        self.assertEqual(told, ["room_refused"])
+        self.assertEqual(house.node.store.sessions, 2)
+
     def test_room_that_a_newer_token_brings(self) -> None:
         """A room that opens, or does not, on taking up a session is told of as at its beginning."""
         house = self.house(max_room_members=1)

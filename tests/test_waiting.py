@@ -58,6 +58,10 @@ class _InHouse(SynchronousTestCase):
         yield (self.unanswered if answered else self.held)(target, name)
         setattr(target, name, real)
 
+    def sessions(self, house: House, user: str) -> int:
+        """How many connections the store has of a user, live or not yet given up."""
+        return len(self.successResultOf(house.node.store.presence(user)).metas)
+
     @staticmethod
     def finish(waiting: list[Callable[[], None]]) -> None:
         """Let all go on that waits, and what waits after it."""
@@ -170,8 +174,11 @@ class WaitingTests(_InHouse):
                     gone = client.back(token=house.token("alice", rooms=["event:7"]))
                 self.assertEqual(len(waiting), 1, name)
                 gone.cut()
+                sent = len(gone.outlet.frames)
                 self.finish(waiting)
                 self.assertEqual(len(house.node.connections), 0, name)
+                if name != "take_over":
+                    self.assertEqual(len(gone.outlet.frames), sent, name)
                 again = client.back(token=house.token("alice"))
                 self.assertEqual(again.pid, client.pid, name)
                 self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed"], name)
@@ -189,9 +196,19 @@ class WaitingTests(_InHouse):
             again = client.back(token=house.token("alice"))
             self.finish(waiting)
             self.assertIsNone(again.outlet.close_reason, name)
+            self.assertEqual(self.sessions(house, "alice"), 1, name)
             house.publish("room:lobby:message", {"text": "hi"})
             self.assertEqual([p["text"] for p in again.heard("room:message")], ["missed", "hi"], name)
             self.assertEqual([e for e in gone.outlet.events() if e[0] == "room:message"], [], name)
+
+    def test_cut_before_it_begins_afresh(self) -> None:
+        """Nor does a session begin for who has gone before it was known that there is none to take up."""
+        house = self.house()
+        waiting = self.held(house.node.store, "record")
+        client = house.client().connect(token=house.token("alice"), pid="never given out")
+        client.cut()
+        self.finish(waiting)
+        self.assertEqual((house.node.store.sessions, client.outlet.frames), (0, []))
 
     def test_cut_while_it_begins_afresh(self) -> None:
         """So does one that goes while its session is refused and another begins; others hear it once."""
@@ -344,6 +361,8 @@ class WaitingTests(_InHouse):
                     client = house.client().connect(token=house.token("alice", rooms=["private:1"]))
                     client.news()
                     waiting = wait(house.node.store, name)
+                    refused: list[str] = []
+                    self.patch(house.node.metrics, "refused", refused.append)
                     newer = house.token("alice", rooms=["event:7", "event:8"])
                     client.emit("auth:token_refresh", {"token": newer})
                     client.news()
@@ -353,7 +372,16 @@ class WaitingTests(_InHouse):
                         house.kick("alice")
                     else:
                         client.cut()
+                    waiting.pop(0)()
+                    if go != "displace":
+                        # Nothing more is asked for in the name of who has gone.
+                        self.assertEqual(waiting, [], (name, go))
                     self.finish(waiting)
+                    if name == "leave":
+                        self.assertEqual(refused, [], go)
+                    if name == "leave" and go == "cut":
+                        record = self.successResultOf(house.node.store.record(client.pid))
+                        self.assertEqual(set(record.rooms), {"user:alice"})
                     room = house.node.rooms.get("event:7")
                     # Whoever has taken the session up is in what the store has joined it to.
                     outlets = [] if room is None else [member.outlet for member in room.members]
@@ -365,6 +393,19 @@ class WaitingTests(_InHouse):
                         self.finish(waiting)
                     self.assert_empty(house)
                     self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_gone_while_it_logs_in_again(self) -> None:
+        """So it is where the newer token came by ``auth:login``."""
+        for wait in (self.held, self.unanswered):
+            house = self.house()
+            client = house.client("alice")
+            waiting = wait(house.node.store, "join")
+            client.emit("auth:login", {"token": house.token("alice", rooms=["event:7"])})
+            self.assertEqual(len(waiting), 1)
+            client.cut()
+            self.finish(waiting)
+            self.assertIsNone(house.node.rooms.get("event:7"))
+            self.assert_empty(house)
 
     def test_gone_while_it_joins_or_leaves(self) -> None:
         """Nor is one that was asked for, nor is a parting told of to who has gone."""
@@ -543,6 +584,14 @@ class UnavailableTests(_InHouse):
         self.failureResultOf(kicking, BrokerUnavailable)
         self.assertIs(client.outlet.close_reason, Close.KICKED)
         self.assert_empty(house)
+
+    def test_our_own_bug(self) -> None:
+        """A store that fails otherwise than by being away is told of in the log; the client is not."""
+        house = self.house()
+        client = house.client("alice")
+        self.patch(house.node.store, "suspend", lambda *args: fail(ZeroDivisionError()))
+        client.cut()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_crowd_that_is_not_told_of(self) -> None:
         """One connection too many is refused as such although the other nodes could not be told."""
