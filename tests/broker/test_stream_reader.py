@@ -80,10 +80,11 @@ class EntryTests(StreamCase):
             ("channel", "system:note", "data", "{}", "messageId", b"\xff"),
             ("channel", "system:note", "data", "x" * 300_000),
         ):
-            await self.server.command("XADD", STREAM, "*", *fields)
-        last = await self.add(n=1)
-        await self.comes([1])
+            last = await self.server.command("XADD", STREAM, "*", *fields)
         await self.handled(last)
+        await self.add(n=1)
+        await self.comes([1])
+        self.assertEqual(a.counted("other", "publish.invalid"), 2)
         self.assertEqual(a.counted("system", "publish.invalid"), 4)
         self.assertEqual(a.counted("booking", "publish.no_owner"), 1)
 
