@@ -1,39 +1,31 @@
-"""Complaints: lines of the log that something may give cause for again and again."""
+"""Complaints: how often the log says what may go wrong again and again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from twisted.logger import Logger
-
-#: Seconds between two lines of the same text.
+#: Seconds between two lines of the log about the same.
 QUIET: Final = 10.0
-
-_log = Logger()
 
 
 class Complaints:
-    """Says each thing once in `QUIET` seconds.
+    """Lets each thing be said once in `QUIET` seconds.
 
     :param seconds: a clock.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        # what -> when it may be said again, and how often it was not said
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._due: dict[str, float] = {}
 
-    def say(self, text: str, about: str = "", **fields: Any) -> None:
-        """Log a warning, unless the same was said just now; fields may differ.
+    def due(self, about: str) -> bool:
+        """Whether to say it now; then it counts as said.
 
-        :param text: a constant of the code, a format for the fields.
-        :param about: one of a closed set, of each of which it is said.
+        :param about: of a closed set.
         """
         now = self._seconds()
-        due, unsaid = self._said.get((text, about), (now, 0))
-        if now < due:
-            self._said[text, about] = (due, unsaid + 1)
-            return
-        self._said[text, about] = (now + QUIET, 0)
-        _log.warn(text, about=about, unsaid=unsaid, **fields)
+        if now < self._due.get(about, now):
+            return False
+        self._due[about] = now + QUIET
+        return True

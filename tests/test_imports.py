@@ -61,7 +61,7 @@ TABLE = (
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
-    Row("complaints", "", "twisted.logger"),
+    Row("complaints", "", ""),
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,

@@ -236,8 +236,8 @@ class Relay:
             await self._listening.psubscribe(self._events.patterns)
         except (BrokerUnavailable, RedisError) as error:
             # It is lost, and comes up anew; or it is not allowed (yet).
-            if isinstance(error, RedisError):
-                self._complaints.say("the relay may not listen: {error}", error=error.text)
+            if isinstance(error, RedisError) and self._complaints.due("listening"):
+                _log.warn("the relay may not listen: {error}", error=error.text)
             if turn == self._turn:
                 self._listening.drop("could not subscribe")
             return
@@ -343,8 +343,8 @@ class Relay:
 
     def _unanswered(self, failure: Failure) -> None:
         failure.trap(BrokerUnavailable, RedisError)
-        if isinstance(failure.value, RedisError):
-            self._complaints.say("the relay can't ask for its lease: {error}", error=failure.value.text)
+        if isinstance(failure.value, RedisError) and self._complaints.due("asking"):
+            _log.warn("the relay may not ask for its lease: {error}", error=failure.value.text)
 
     def _answered(self, reply: list[Any], turn: int, probe: int, fresh: str) -> None:
         if turn != self._turn or self._stopping:
@@ -449,7 +449,12 @@ class Relay:
     def _lose(self, reason: str, count: int) -> None:
         if count:
             self._lost[reason] += count
-            self._complaints.say("plain messages were lost; so far: {lost}", lost=dict(self._lost))
+            if self._complaints.due("losing"):
+                _log.warn(
+                    "plain messages were lost: {reason}, {count} so far",
+                    reason=reason,
+                    count=self._lost[reason],
+                )
 
 
 def _gone(failure: Failure) -> None:

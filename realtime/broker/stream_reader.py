@@ -215,7 +215,8 @@ class StreamReader:
                 await self._rest(turn, PAUSE)
             except RedisError as error:
                 # No stream under that name, no permission.
-                self._complaints.say("the stream can't be read: {error}", error=error.text)
+                if self._complaints.due("reading"):
+                    _log.warn("the stream may not be read: {error}", error=error.text)
                 await self._rest(turn, CHECK)
 
     async def _rest(self, turn: int, seconds: float) -> None:
@@ -299,8 +300,7 @@ class StreamReader:
             return
         self.resets[found.value] += 1
         _log.warn(
-            "the stream {stream} was {what}: read up to {read}, it now has {first} to {last}",
-            stream=STREAM.decode(),
+            "the stream was {what} behind {read}",
             what=found.value,
             read=format_id(read).decode(),
             first=format_id(look.first or START).decode(),

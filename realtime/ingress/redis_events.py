@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from ..complaints import Complaints
 from ..errors import InvalidPublication, UnknownChannel
@@ -13,6 +14,8 @@ from .publish import Ingest, Prepared
 
 #: What this service says of users, to others, ends with this: it must not come in again.
 OURS: Final = b',"source":"realtime"}'
+
+_log = Logger()
 
 
 class RedisEvents:
@@ -45,14 +48,13 @@ class RedisEvents:
         """Count it, and say why it was refused, of each reason now and then."""
         kind = channel.partition(b":")[0].decode(errors="replace")
         self._ingest.count(kind, outcome)
-        if not why:
-            return
-        self._complaints.say(
-            "a message published on Redis was refused: {why}",
-            outcome,
-            why=why,
-            channel=ascii(channel[:100]),
-        )
+        if why and self._complaints.due(outcome):
+            _log.warn(
+                "refused what was published on Redis: {why}",
+                why=why,
+                code=outcome,
+                channel=ascii(channel[:100]),
+            )
 
 
 def _text(raw: bytes, error: Exception) -> str:
