@@ -17,7 +17,7 @@ from .broker.redis_locate import Connector, FixedLocator, Locator, Place
 from .broker.redis_state import RedisStateStore
 from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
-from .broker.stream_reader import StreamReader
+from .broker.stream_reader import READ_TIMEOUT, StreamReader
 from .redis_url import parse
 from .settings import ConfigError, Settings
 
@@ -134,6 +134,8 @@ def shared(redis: Redis, wall: Callable[[], float], node: str) -> tuple[RedisBro
 def relay(redis: Redis, broker: RedisBroker, events: IPlainEvents) -> Relay:
     """This node's part of taking in what other services publish on Redis, the stream included."""
 
+    timeout = redis.settings.redis_command_timeout
+
     def listen(relay: Relay) -> SubscriberLink:
         return redis.subscriber(
             "listener",
@@ -141,11 +143,11 @@ def relay(redis: Redis, broker: RedisBroker, events: IPlainEvents) -> Relay:
             on_down=relay.down,
             on_message=relay.message,
             on_pmessage=relay.pmessage,
-            timeout=LISTENING_TIMEOUT,
+            timeout=max(timeout, LISTENING_TIMEOUT),
         )
 
     made = Relay(redis.clock, broker, events, redis.prefix, listen)
-    link = redis.link("stream")
+    link = redis.link("stream", timeout=max(timeout, READ_TIMEOUT))
     made.follow(StreamReader(redis.clock, broker, events, link, redis.prefix, made.failed))
     return made
 

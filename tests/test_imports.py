@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
-LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
+LEVEL_1 = "wire broker routing metrics native deadlines periodic complaints logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
     " signals"
@@ -39,7 +39,9 @@ LEVEL_3 = "router handlers fanout sessions notices peers"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
-SEAMS = f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines periodic logs"
+SEAMS = (
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines periodic complaints logs"
+)
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
     "twisted.internet.defer twisted.internet.task twisted.internet.interfaces twisted.logger"
@@ -51,7 +53,7 @@ TABLE = (
     Row("wire", LEVEL_0, "msgspec zope.interface autobahn.wamp cbor2 msgpack"),
     Row(
         "broker",
-        f"{LEVEL_0} deadlines periodic",
+        f"{LEVEL_0} deadlines periodic complaints",
         "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
     ),
     Row("routing banner", LEVEL_0, "msgspec"),
@@ -59,6 +61,7 @@ TABLE = (
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
+    Row("complaints", "", ""),
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,

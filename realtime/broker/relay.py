@@ -23,9 +23,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..complaints import Complaints
 from ..errors import BrokerUnavailable
 from .held import Held
 from .pipeline import IPlainEvents, IRelayBus, Pipeline
+from .redis_protocol import RedisError
 
 #: Seconds for which the lease is given, and between two times that a node asks for it or renews it.
 LEASE: Final = 2.0
@@ -48,9 +50,6 @@ HELD_PERIODS: Final = 15
 #: Why messages are lost: no room to hold them; a live holder did not confirm them; the holder's
 #: connections were lost before they were published.
 LOST: Final = ("overflow", "passed", "cut")
-
-#: Seconds between two lines of the log that say what was lost.
-SAY: Final = 10.0
 
 _log = Logger()
 
@@ -152,8 +151,7 @@ class Relay:
         self._doubted = 0
         self._stopping = False
         self._lost = dict.fromkeys(LOST, 0)
-        self._lost_now: dict[str, int] = {}
-        self._say_next = 0.0
+        self._complaints = Complaints(clock.seconds)
         self.takeovers = 0
         self.repeats = 0
 
@@ -236,8 +234,10 @@ class Relay:
         try:
             await self._listening.subscribe([self._all, self._own])
             await self._listening.psubscribe(self._events.patterns)
-        except BrokerUnavailable:
-            # It is lost, and comes up anew; or it was refused.
+        except (BrokerUnavailable, RedisError) as error:
+            # It is lost, and comes up anew; or it is not allowed (yet).
+            if isinstance(error, RedisError) and self._complaints.due("listening"):
+                _log.warn("the relay may not listen: {error}", error=error.text)
             if turn == self._turn:
                 self._listening.drop("could not subscribe")
             return
@@ -254,8 +254,7 @@ class Relay:
     def _not_marked(self, failure: Failure, word: bytes) -> None:
         if word == self._word:
             self._word = b""
-        if not failure.check(BrokerUnavailable):
-            _log.failure("the relay can't mark where it begins", failure)
+        self._unanswered(failure)
 
     def _spawn(self, work: Any) -> None:
         Deferred.fromCoroutine(work).addErrback(lambda failure: _log.failure("the relay failed", failure))
@@ -343,8 +342,9 @@ class Relay:
         return passed
 
     def _unanswered(self, failure: Failure) -> None:
-        if not failure.check(BrokerUnavailable):
-            _log.failure("the relay can't ask for its lease", failure)
+        failure.trap(BrokerUnavailable, RedisError)
+        if isinstance(failure.value, RedisError) and self._complaints.due("asking"):
+            _log.warn("the relay may not ask for its lease: {error}", error=failure.value.text)
 
     def _answered(self, reply: list[Any], turn: int, probe: int, fresh: str) -> None:
         if turn != self._turn or self._stopping:
@@ -443,25 +443,20 @@ class Relay:
         self._held.clear()
         self._pipeline.stop()
         self._token = ""
-        with contextlib.suppress(BrokerUnavailable):
+        with contextlib.suppress(BrokerUnavailable, RedisError):
             await self._bus.run("release", self._node, token)
 
     def _lose(self, reason: str, count: int) -> None:
         if count:
             self._lost[reason] += count
-            self._lost_now[reason] = self._lost_now.get(reason, 0) + count
-            self._say_lost()
-
-    def _say_lost(self) -> None:
-        """Log what was lost, at most once in `SAY` seconds."""
-        now = self._clock.seconds()
-        if now < self._say_next:
-            return
-        self._say_next = now + SAY
-        lost, self._lost_now = self._lost_now, {}
-        _log.warn("plain messages were lost: {lost}", lost=lost)
+            if self._complaints.due("losing"):
+                _log.warn(
+                    "plain messages were lost: {reason}, {count} so far",
+                    reason=reason,
+                    count=self._lost[reason],
+                )
 
 
 def _gone(failure: Failure) -> None:
-    """All of Redis is away: that says nothing of one connection."""
-    failure.trap(BrokerUnavailable)
+    """All of Redis is away, or refuses: that says nothing of one connection."""
+    failure.trap(BrokerUnavailable, RedisError)

@@ -17,9 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..complaints import Complaints
 from ..errors import BrokerUnavailable, InvalidPublication
 from .held import Work
 from .pipeline import IPlainEvents, IRelayBus, Pipeline
+from .redis_protocol import RedisError
 
 STREAM: Final = b"realtime:events"
 #: Deployment -> the entry that it handled last, and when (ms). In the slot of the stream.
@@ -28,8 +30,10 @@ READERS: Final = b"{realtime:events}:readers"
 #: Entries of one reading, and in how many a reading stops ahead of what is published.
 COUNT: Final = 64
 AHEAD: Final = 128
-#: Milliseconds for which a reading waits; a connection with the time-out of all others serves for it.
+#: Milliseconds for which a reading waits; its time-out is above that.
 BLOCK: Final = 500
+#: Seconds without an answer after which that connection is given up.
+READ_TIMEOUT: Final = 2 * BLOCK / 1000
 #: Seconds between two looks at the stream itself, and between two times that it is trimmed.
 CHECK: Final = 1.0
 TRIM: Final = 10.0
@@ -141,6 +145,7 @@ class StreamReader:
         self._deployment = deployment.encode()
         self._failed = failed
         self._wall = wall
+        self._complaints = Complaints(clock.seconds)
         self._pipeline = Pipeline(bus, events, self._ended)
         self._turn = 0
         self._read = START
@@ -208,9 +213,10 @@ class StreamReader:
                 await self._step(turn)
             except BrokerUnavailable:
                 await self._rest(turn, PAUSE)
-            except Exception:
-                # An error that Redis replied: no stream under that name, no permission.
-                _log.failure("the stream can't be read")
+            except RedisError as error:
+                # No stream under that name, no permission.
+                if self._complaints.due("reading"):
+                    _log.warn("the stream may not be read: {error}", error=error.text)
                 await self._rest(turn, CHECK)
 
     async def _rest(self, turn: int, seconds: float) -> None:
@@ -272,10 +278,8 @@ class StreamReader:
         read = self._read
         try:
             look = Look(await self._link.command("XINFO", "STREAM", STREAM))
-        except BrokerUnavailable:
-            raise
-        except Exception as error:
-            if "no such key" in str(error):
+        except RedisError as error:
+            if "no such key" in error.text:
                 # Nothing was added yet, or it was deleted: what begins anew will show by its ids.
                 return
             raise
@@ -296,8 +300,7 @@ class StreamReader:
             return
         self.resets[found.value] += 1
         _log.warn(
-            "the stream {stream} was {what}: read up to {read}, it now has {first} to {last}",
-            stream=STREAM.decode(),
+            "the stream was {what} behind {read}",
             what=found.value,
             read=format_id(read).decode(),
             first=format_id(look.first or START).decode(),

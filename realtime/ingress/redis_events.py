@@ -8,11 +8,9 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from ..complaints import Complaints
 from ..errors import InvalidPublication, UnknownChannel
 from .publish import Ingest, Prepared
-
-#: Seconds between two lines of the log about the same reason.
-QUIET: Final = 10.0
 
 #: What this service says of users, to others, ends with this: it must not come in again.
 OURS: Final = b',"source":"realtime"}'
@@ -29,10 +27,8 @@ class RedisEvents:
 
     def __init__(self, ingest: Ingest, seconds: Callable[[], float]) -> None:
         self._ingest = ingest
-        self._seconds = seconds
+        self._complaints = Complaints(seconds)
         self.patterns = tuple(f"{service}:*".encode() for service in sorted(ingest.services))
-        # reason -> when it may be said again, and how many were not said; reasons are a closed set
-        self._said: dict[str, tuple[float, int]] = {}
 
     def ours(self, channel: bytes, data: bytes) -> bool:
         """Whether this service said it itself, of a user (nothing else of its own is heard)."""
@@ -49,24 +45,16 @@ class RedisEvents:
         return self._ingest.prepare(name, data, beside, inside=inside)
 
     def handled(self, channel: bytes, outcome: str, why: str = "") -> None:
-        """Count it, and say why it was refused, of each reason once in `QUIET` seconds."""
+        """Count it, and say why it was refused, of each reason now and then."""
         kind = channel.partition(b":")[0].decode(errors="replace")
         self._ingest.count(kind, outcome)
-        if not why:
-            return
-        now = self._seconds()
-        due, unsaid = self._said.get(outcome, (now, 0))
-        if now < due:
-            self._said[outcome] = (due, unsaid + 1)
-            return
-        self._said[outcome] = (now + QUIET, 0)
-        _log.warn(
-            "a message published on Redis was refused: {why}",
-            why=why,
-            code=outcome,
-            channel=ascii(channel[:100]),
-            others=unsaid,
-        )
+        if why and self._complaints.due(outcome):
+            _log.warn(
+                "refused what was published on Redis: {why}",
+                why=why,
+                code=outcome,
+                channel=ascii(channel[:100]),
+            )
 
 
 def _text(raw: bytes, error: Exception) -> str:

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import fail
 from twisted.internet.task import deferLater
 
-from realtime.broker.relay import HELD, LOST, State
+from realtime.broker.relay import ASK, HELD, LEASE, LOST, State
+from realtime.errors import BrokerUnavailable
 
 from ..redis_servers import until
 from .relays import PREFIX, RelayCase, RelayNode
@@ -198,8 +200,8 @@ class LeaseTests(RelayCase):
         b.bus.gate = lambda name, args: "hold" if name == "lease" else "pass"
         await a.relay.stop()
         await self.say("system:note", n=0)
-        await c.stands(State.HOLDER)
-        await self.comes([0])
+        await self.comes([0], 2 * LEASE)
+        self.assertEqual(c.relay.state, State.HOLDER)
         b.bus.release()
         await self.say("system:note", n=1)
         await self.comes([0, 1])
@@ -223,6 +225,18 @@ class LeaseTests(RelayCase):
         await self.comes(range(6))
         await holds(a, 0)
 
+    async def test_not_deaf(self) -> None:
+        """While all of Redis is away, nothing is to be learned of one connection."""
+        (a,) = await self.begin("a")
+        a.listening.freeze()
+        a.bus.command = lambda *args: fail(BrokerUnavailable())  # type: ignore[method-assign]
+        await deferLater(reactor, LEASE + 3 * ASK)
+        self.assertLess(a.relay._probe_due, reactor.seconds())
+        self.assertEqual(a.listening.dropped, [])
+        a.listening.thaw()
+        await self.say("system:note", n=0)
+        await self.comes([0])
+
     async def test_cut(self) -> None:
         """The only node publishes what it has heard, and listens anew."""
         (a,) = await self.begin("a")
@@ -231,6 +245,7 @@ class LeaseTests(RelayCase):
             await self.say("system:note", n=number)
         await holds(a, 3)
         a.listening.cut()
+        await a.stands(State.LEAVING)
         a.bus.release()
         await self.comes(range(3))
         await a.stands(State.HOLDER)
@@ -241,8 +256,17 @@ class LeaseTests(RelayCase):
     async def test_cut_while_another_holds(self) -> None:
         """Standing begins anew: what came meanwhile is not its business."""
         a, b, c = await self.begin("a", "b", "c")
+        b.bus.gate = lambda name, args: "hold" if name == "listen" else "pass"
         b.listening.cut()
+
+        async def marks() -> bool:
+            return bool(b.bus.kept)
+
+        await until(marks, "b to hear all again, and to mark from where")
         await self.say("system:note", n=0)
+        await self.comes([0])
+        self.assertEqual(b.relay.held, 0)
+        b.bus.release()
         await b.stands(State.LISTENER)
         await a.relay.stop()
         await c.stands(State.HOLDER)

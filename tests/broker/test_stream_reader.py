@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.broker.relay import State
@@ -80,10 +81,11 @@ class EntryTests(StreamCase):
             ("channel", "system:note", "data", "{}", "messageId", b"\xff"),
             ("channel", "system:note", "data", "x" * 300_000),
         ):
-            await self.server.command("XADD", STREAM, "*", *fields)
-        last = await self.add(n=1)
-        await self.comes([1])
+            last = await self.server.command("XADD", STREAM, "*", *fields)
         await self.handled(last)
+        await self.add(n=1)
+        await self.comes([1])
+        self.assertEqual(a.counted("other", "publish.invalid"), 2)
         self.assertEqual(a.counted("system", "publish.invalid"), 4)
         self.assertEqual(a.counted("booking", "publish.no_owner"), 1)
 
@@ -99,17 +101,17 @@ class EntryTests(StreamCase):
     async def test_not_a_stream(self) -> None:
         """A key of another kind in its place is a fault of others, and heals."""
         (a,) = await self.begin("a")
-        await self.server.command("SET", STREAM, "x")
+        with capturedLogs() as events:
+            await self.server.command("SET", STREAM, "x")
 
-        async def logged() -> bool:
-            return bool(self.flushLoggedErrors())
+            async def logged() -> bool:
+                return any("WRONGTYPE" in event.get("error", "") for event in events)
 
-        await until(logged, "the reader to say so")
+            await until(logged, "the reader to say so")
         await self.server.command("DEL", STREAM)
         await self.add(n=0)
         await self.comes([0])
         await a.stands(State.HOLDER)
-        self.flushLoggedErrors()
 
 
 class DeathTests(StreamCase):
