@@ -66,7 +66,7 @@ class AwayCase(FaultCase):
         await self.complete()
         for client in self.recorders.recordings:
             self.assertEqual(client.disconnects, [], client)
-            self.assertEqual(resets(client), anew, client)
+            self.assertEqual(resets(client), anew, client.life())
         outcomes = [sent.outcome for sent in self.once.sent]
         self.assertEqual(set(outcomes) - {"ok", "broker.unavailable"}, set())
         self.assertEqual({sent.outcome for sent in self.again.sent}, {"ok"})
