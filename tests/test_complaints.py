@@ -12,7 +12,9 @@ class ComplaintsTests(SynchronousTestCase):
     def test_each_once_in_a_while(self) -> None:
         clock = Clock()
         complaints = Complaints(clock.seconds)
-        self.assertEqual([complaints.due("a"), complaints.due("a"), complaints.due("b")], [True, False, True])
+        self.assertEqual(
+            [complaints.due("a"), complaints.due("a"), complaints.due("b")], [True, False, True]
+        )
         clock.advance(QUIET - 0.1)
         self.assertFalse(complaints.due("a"))
         clock.advance(0.1)
