@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import state
+from . import redis_url, state
 from .kinds import (
     ADDRESS,
     BOOLEAN,
@@ -99,6 +100,10 @@ def _service(text: str) -> str:
 _SERVICE: Final = Kind("name", "a name of a-z 0-9 _ -, at most 32 characters, a letter first", _service)
 
 
+#: What it must look like needs REDIS_PASSWORD to be said.
+_REDIS_URL: Final = Kind("secret", redis_url.ACCEPTED, secret(1).parse)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The value of every setting.
@@ -125,10 +130,30 @@ class Settings:
     )
 
     redis_url: str = _set(
-        secret(1), "", "Redis server. This version runs on the embedded broker only: leave it unset."
+        _REDIS_URL,
+        "",
+        "Redis by which any number of nodes behave as one; without it this node runs alone. The database is"
+        " always 0.",
     )
-    redis_password: str = _set(secret(1), "", "Password of the Redis server.")
-    redis_database: int = _set(integer(0, 15), 3, "The number in the names of Redis keys and channels.")
+    redis_password: str = _set(
+        secret(1), "", "Password of Redis, and of its Sentinels; it wins over that in REDIS_URL."
+    )
+    redis_database: int = _set(
+        integer(0, 15),
+        3,
+        "The number in the names of Redis keys and channels, by which deployments are kept apart.",
+    )
+    redis_ca_file: str = _set(
+        TEXT,
+        "",
+        "PEM file of the authorities that may sign the certificate of a rediss:// server; without it those"
+        " that the system trusts.",
+    )
+    redis_command_timeout: float = _set(
+        milliseconds(100, 60000),
+        1000,
+        "Time for Redis to answer a command; then its connection is dropped, and what waits is refused.",
+    )
 
     ws_path: str = _set(PATH, "/socket.io", "Path under which socket.io-client connects.")
     ws_allowed_origins: tuple[str, ...] = _set(
@@ -333,12 +358,7 @@ def _fault(name: str, given: Mapping[str, tuple[str, str]], why: str) -> str:
 
 def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """Faults of settings that are right by themselves and wrong together, or in this version."""
-    if "REDIS_URL" in given:
-        yield _fault(
-            "REDIS_URL", given, "this version runs on the embedded broker only; accepted is no value"
-        )
-    elif "REDIS_PASSWORD" in given:
-        yield _fault("REDIS_PASSWORD", given, "it is of no use without REDIS_URL; accepted is no value")
+    yield from _redis(values, given)
     if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):
         # Every access token would be a refresh token, and the other way round.
         yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")
@@ -350,6 +370,29 @@ def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) 
             meet = len(places) == 1 or places & {"0.0.0.0", "::"}
             if meet and values.get(name) and values.get(name) == values.get(other):
                 yield f"{name}={values[name]}: {other} is the same; accepted is a port of its own"
+
+
+def _redis(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Faults of REDIS_URL, and of what is of no use without it."""
+    tls = False
+    if "REDIS_URL" in given and "REDIS_URL" in values:
+        try:
+            tls = redis_url.parse(values["REDIS_URL"], values.get("REDIS_PASSWORD", "")).tls
+        except ValueError as error:
+            yield _fault("REDIS_URL", given, str(error))
+            return
+    elif "REDIS_PASSWORD" in given and "REDIS_URL" not in given:
+        yield _fault("REDIS_PASSWORD", given, "it is of no use without REDIS_URL; accepted is no value")
+    path = values.get("REDIS_CA_FILE")
+    if path and not tls:
+        yield _fault(
+            "REDIS_CA_FILE", given, "it is of no use without rediss:// in REDIS_URL; accepted is no value"
+        )
+    elif path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except (OSError, ValueError):
+            yield _fault("REDIS_CA_FILE", given, "accepted is a file with certificates in PEM form")
 
 
 def _missing(values: Mapping[str, Any]) -> Iterator[str]:

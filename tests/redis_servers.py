@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -150,7 +151,8 @@ class RedisServer:
         self.users = users
         self.port = 0
         self.tls_port = 0
-        self.socket = self.directory / "redis.sock"
+        # the path of a unix socket has to be short
+        self.socket = Path(tempfile.gettempdir()) / f"redis-{secrets.token_hex(8)}.sock"
         self.log: list[str] = []
         self._options = [str(option) for option in options]
         self._persistence = ["--appendonly", "yes", "--appendfsync", "always"] if appendonly else []
@@ -363,6 +365,7 @@ class RedisServer:
         if client is not None:
             await until(_lost(client), "the tests' own connection to end")
         shutil.rmtree(self.directory, ignore_errors=True)
+        self.socket.unlink(missing_ok=True)
 
 
 class _Ended(AssertionError):

@@ -11,16 +11,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_LOCAL = ("127.0.0.1", "localhost")
+
 
 class Authority:
     """Issues certificates that are good for an hour.
 
     :param directory: where its files are written; made if it is missing.
     :ivar certificate: its own certificate, PEM.
+    :ivar names: what its certificates name where nothing is said.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.names: tuple[str, ...] = ()
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the tests' own authority")])
         signed = (
@@ -52,7 +56,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
         builder = self._builder(subject, key)
-        named = [_general(name) for name in names or ("127.0.0.1", "localhost") if name]
+        named = [_general(name) for name in names or self.names or _LOCAL if name]
         if named:
             builder = builder.add_extension(x509.SubjectAlternativeName(named), critical=False)
         certificate, private = directory / "server.pem", directory / "server.key"

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = "errors messages events settings kinds state names ids payload"
+LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
 LEVEL_1 = "wire broker routing metrics native deadlines periodic logs banner"
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -45,7 +45,11 @@ WAITING = "twisted.internet.defer twisted.internet.task twisted.internet.interfa
 TABLE = (
     Row(LEVEL_0, LEVEL_0, "msgspec"),
     Row("wire", LEVEL_0, "msgspec zope.interface autobahn.wamp cbor2 msgpack"),
-    Row("broker", f"{LEVEL_0} deadlines", "msgspec zope.interface twisted txredisapi"),
+    Row(
+        "broker",
+        f"{LEVEL_0} deadlines",
+        "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
+    ),
     Row("routing banner", LEVEL_0, "msgspec"),
     Row("metrics", LEVEL_0, "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),

@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime import state
 from realtime.settings import SETTINGS, ConfigError, Settings, load, mask, option, unknown
 
+from .redis_tls import Authority
+
 #: Name, default as text, value of the default: as the issue and the README promise them.
 DEFAULTS = {
     "PORT": ("3003", 3003),
@@ -20,6 +22,8 @@ DEFAULTS = {
     "REDIS_URL": ("", ""),
     "REDIS_PASSWORD": ("", ""),
     "REDIS_DATABASE": ("3", 3),
+    "REDIS_CA_FILE": ("", ""),
+    "REDIS_COMMAND_TIMEOUT": ("1000", 1.0),
     "WS_PATH": ("/socket.io", "/socket.io"),
     "WS_CORS_ORIGIN": ("", ()),
     "WS_ALLOWED_ORIGINS": ("", ()),
@@ -309,7 +313,7 @@ class FaultTests(SettingsCase):
     def test_every_setting_refuses(self) -> None:
         """Nothing is taken unread: each setting has a text that it refuses."""
         for name in SETTINGS:
-            refused = {"REDIS_URL": "redis://localhost", "REDIS_PASSWORD": "p"}.get(name, "\x07 ")
+            refused = {"REDIS_URL": "localhost", "REDIS_PASSWORD": "p"}.get(name, "\x07 ")
             label = re.escape(name) + "="
             if name in ("JWT_SECRET", "JWT_REFRESH_SECRET"):
                 refused = SECRET[1:]
@@ -331,7 +335,7 @@ class FaultTests(SettingsCase):
         for environ in (
             {"JWT_SECRET": short},
             {"JWT_REFRESH_SECRET": short},
-            {"REDIS_URL": f"redis://:{short}@localhost"},
+            {"REDIS_URL": f"redis://:{short}@localhost/1"},
             {"REDIS_PASSWORD": short},
             {"API_KEY": short + " "},
             {**PRODUCTION, "API_KEY": short},
@@ -369,11 +373,26 @@ class FaultTests(SettingsCase):
         )
 
     def test_redis(self) -> None:
-        """This version can't use Redis, and says so."""
-        self.assertIn("embedded broker only", self.fault(REDIS_URL="redis://localhost:6379"))
-        self.assertIn("embedded broker only", self.fault(REDIS_URL="redis://h", REDIS_PASSWORD="p"))
+        """What REDIS_URL names, with REDIS_PASSWORD, is read; what is of no use is refused."""
+        for url in ("redis://redis-service:6379", "redis+sentinel://a,b/main", "redis+cluster://a,b"):
+            self.assertEqual(self.load(REDIS_URL=url).redis_url, url)
+        self.load(REDIS_URL="redis://alice:@h", REDIS_PASSWORD="p")
+        self.assertIn("without a password", self.fault(REDIS_URL="redis://alice:@h"))
+        self.assertIn("has only database 0", self.fault(REDIS_URL="redis+cluster://h/3"))
         self.assertIn("without REDIS_URL", self.fault(REDIS_PASSWORD="p"))
         self.assertIn("from 0 to 15", self.fault(REDIS_DATABASE="16"))
+
+    def test_redis_authorities(self) -> None:
+        """REDIS_CA_FILE is looked at, where it is of use."""
+        directory = Path(self.mktemp())
+        authority = Authority(directory)
+        good, bad = str(authority.certificate), directory / "bad.pem"
+        bad.write_text("junk")
+        self.assertEqual(self.load(REDIS_URL="rediss://h", REDIS_CA_FILE=good).redis_ca_file, good)
+        for path in (str(bad), str(directory), "/no/such/file"):
+            self.assertIn("PEM form", self.fault(REDIS_URL="rediss://h", REDIS_CA_FILE=path))
+        for environ in ({}, {"REDIS_URL": "redis://h"}):
+            self.assertIn("of no use", self.fault(REDIS_CA_FILE=good, **environ))
 
     def test_same_port(self) -> None:
         """Two listeners can't share a port, unless it is any or the addresses differ."""

@@ -358,7 +358,7 @@ class StartTests(LiveCase):
         wrong = {
             "PORT": "99999",
             "REALTIME_ENV": "staging",
-            "REDIS_URL": "redis://localhost:6379",
+            "REDIS_URL": "localhost:6379",
             "REDIS_DATABASE": "-1",
             "WS_PING_INTERVAL": "25s",
             "WS_ALLOWED_ORIGINS": "example.org",
