@@ -186,7 +186,7 @@ class LossTests(LinkCase):
         through = FixedLocator(Place("127.0.0.1", proxy.port))
         link, subscriber = await self.link(locator=through), await self.subscriber(locator=through)
         await subscriber.subscribe([b"channel"])
-        proxy.freeze()
+        proxy.drop()
         await self.reach(lambda: self.counts.downs == 2, "both links to notice", 3)
         await self.reach(lambda: link.up and subscriber.up, "both links to be up", 1)
         await link.command("PUBLISH", "channel", "x")
