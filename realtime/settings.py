@@ -150,7 +150,7 @@ class Settings:
         " that the system trusts.",
     )
     redis_command_timeout: float = _set(
-        milliseconds(100, 60000),
+        milliseconds(100, 10000),
         1000,
         "Time for Redis to answer a command; then its connection is dropped, and what waits is refused.",
     )

@@ -233,10 +233,12 @@ class Cluster:
         await target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", await source.id())
         await source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", await target.id())
 
-    async def move_keys(self, slot: int, target: ClusterServer, count: int = 1_000_000) -> int:
-        """Move some of a slot's keys to where it is on its way to; how many were moved."""
+    async def move_keys(
+        self, slot: int, target: ClusterServer, count: int = 1_000_000, *chosen: str
+    ) -> int:
+        """Move some of a slot's keys, or those chosen, to where it is on its way; how many were moved."""
         source = await self.owner(slot)
-        keys = await source.command("CLUSTER", "GETKEYSINSLOT", slot, count)
+        keys = chosen or await source.command("CLUSTER", "GETKEYSINSLOT", slot, count)
         if keys:
             auth = ("AUTH", target.password) if target.password else ()
             await source.command("MIGRATE", HOST, target.port, "", 0, 5000, *auth, "KEYS", *keys)

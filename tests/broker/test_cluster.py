@@ -129,7 +129,6 @@ class MigrationTests(ClusterCase):
         await self.reach(lambda: len(publisher.numbers) > 200, "some messages")
         target = self.other()
         await self.cluster.begin_migration(self.slot, target)
-        # the key that leads the script last of all, so that each way of missing keys comes to pass
         while await self.cluster.move_keys(self.slot, target, 40):
             await deferLater(reactor, 0.01)
         await self.cluster.end_migration(self.slot, target)
@@ -178,6 +177,27 @@ class MigrationTests(ClusterCase):
         self.assertEqual(await both, [key.encode() for key in keys])
         self.assertIn("TRYAGAIN", self.counts.errors)
         self.assertLessEqual(set(self.counts.errors), {"ASK", "TRYAGAIN", "MOVED"})
+
+    async def test_scripts_in_the_middle(self) -> None:
+        """A script whose keys are in two places is not run in either, though the new one would run it."""
+        await self.start_cluster()
+        scripts = self.scripts()
+        link = await self.cluster_link(prepare=scripts.load)
+        self.assertEqual((await scripts.run(link, "publish", "a"))[0], 1)
+        target = self.other()
+        await self.cluster.begin_migration(self.slot, target)
+        await self.cluster.move_keys(self.slot, target, 1, KEY)
+        with self.assertRaises(BrokerUnavailable):
+            await scripts.run(link, "publish", "a")
+        self.assertEqual(set(self.counts.errors), {"ASK"})
+        repeated = scripts.run(link, "publish", "a")
+        while await self.cluster.move_keys(self.slot, target):
+            pass
+        await self.cluster.end_migration(self.slot, target)
+        number, run = await repeated
+        self.assertEqual(int(number), 1)
+        # it was made anew for the server that ran it
+        self.assertEqual(run.decode(), await target.info("server", "run_id"))
 
 
 class FailureTests(ClusterCase):

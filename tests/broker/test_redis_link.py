@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime.broker.redis_link import Link
 from realtime.broker.redis_locate import LAST_DELAY, Connector, FixedLocator, Place, Unlocated
 from realtime.broker.redis_protocol import MAX_IN_FLIGHT, MAX_UNSENT, RedisError
+from realtime.broker.scripts import Scripts
 from realtime.errors import BrokerUnavailable
 
 from ..clients.proxy import Proxy
@@ -236,10 +237,22 @@ class ServerTests(LinkCase):
 
     async def test_user(self) -> None:
         """A user of the access control list; what it may not do is an error."""
-        await self.start_server(
-            users=("user default off", "user alice on >secret ~realtime:* &* +@all -flushall")
+        allowed = (
+            "+client|setname +info +ping +time +role +script|exists +script|load +eval +evalsha +wait"
+            " +subscribe +unsubscribe +psubscribe +punsubscribe +get +set"
         )
-        link = await self.link(connector=Connector(reactor, user="alice", password="secret"))
+        await self.start_server(
+            users=("user default off", f"user alice on >secret ~realtime:* &realtime:* -@all {allowed}")
+        )
+        connector = Connector(reactor, user="alice", password="secret")
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "script.lua").write_text("return 1")
+        scripts = Scripts({}, folder)
+        link = await self.link(connector=connector, prepare=scripts.load)
+        subscriber = await self.subscriber(connector=connector)
+        await subscriber.subscribe([b"realtime:x"])
+        await subscriber.psubscribe([b"realtime:*"])
         self.assertEqual(await link.command("SET", "realtime:x", "1"), b"OK")
         for command in (("GET", "other"), ("FLUSHALL",)):
             with self.assertRaises(RedisError) as caught:
