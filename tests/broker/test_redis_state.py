@@ -461,6 +461,18 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.b.broker.run(*sweep), [b"OK", b""])
         self.assertEqual(len(await self.members(self.b, "lobby")), 30)
 
+    async def test_entries_that_went_back(self) -> None:
+        """What an older snapshot says of a session that lives elsewhere by now does not end it."""
+        owner = await self.begin(self.b, "alice", "1", "lobby")
+        key = f"{PREFIX}node:{self.a.broker.node}"
+        await self.server.command("SADD", key, session_of(owner))
+        await self.server.command("ZADD", PREFIX + "waiting", 1, session_of(owner))
+        await self.a.die()
+        await self.advance(LEASE + 1)
+        self.assertEqual(await self.server.command("EXISTS", key, PREFIX + "waiting"), 0)
+        self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
+        self.assertEqual((await self.record(self.b, owner)).last_seen, 0.0)
+
     async def test_store_that_was_away(self) -> None:
         """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
         for node, user in ((self.a, "alice"), (self.b, "bob")):
