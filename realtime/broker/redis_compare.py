@@ -161,7 +161,8 @@ class Comparing:
             owner = owners.get(connection)
             if owner is not None:
                 await change(owner)
-        for (session, room), connection in meanwhile.left.items():
+        while meanwhile.left:
+            (session, room), connection = meanwhile.left.popitem()
             owner = owners.get(connection)
             if owner is not None:
                 await self._broker.run("leave", *fence(owner, session), room)

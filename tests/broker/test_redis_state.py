@@ -34,6 +34,7 @@ class NodesCase(RedisBus):
             setattr(self, name, await self.start_node())
         self.services: Client = await self.server.client()
         self.addCleanup(self._leave_services)
+        self.addCleanup(self.check_state)
         for pattern in ("user:*", "socket:*"):
             await self.services.command("PSUBSCRIBE", pattern)
 
@@ -648,6 +649,10 @@ class CompareTests(NodesCase):
         for lost in (False, True):
             self.assertEqual(await self.a.store.compare([self.held(owner, "lobby")], lost), [Kept(None)])
         self.assertEqual((await self.record(self.a, owner)).owner, new)
+        # also where both go by the same generation, as after data that went back
+        for lost in (False, True):
+            self.assertEqual(await self.a.store.compare([self.held(new, "lobby")], lost), [Kept(None)])
+        self.assertEqual((await self.record(self.a, owner)).last_seen, 0.0)
 
     async def test_ended_meanwhile(self) -> None:
         """A session that was ended while the store was away for this node has ended."""
@@ -707,6 +712,11 @@ class CompareTests(NodesCase):
         """What the store has in this node's name and the node has not waits to be taken up, and ends."""
         owners = [await self.begin(self.a, f"u{n}", str(n), "lobby") for n in range(230)]
         other = await self.begin(self.b, "bob", "b", "lobby")
+        # what an older snapshot may say
+        gone = await self.begin(self.a, "carol", "c")
+        await self.a.store.suspend(gone, session_of(gone), 5.0)
+        for one in (gone, other):
+            await self.server.command("SADD", f"{PREFIX}node:{self.a.broker.node}", session_of(one))
         await self.told_services()
         await self.a.store.compare([self.held(owners[0], "lobby")], False)
         told = await self.told_services()
@@ -746,6 +756,8 @@ class CompareTests(NodesCase):
 
     async def test_rooms_that_change_meanwhile(self) -> None:
         """What is joined or left while the store is compared is joined or left in the end."""
+        # in which this node has somebody, so that the script is run at once
+        await self.begin(self.a, "bob", "2", "new")
         owner = await self.begin(self.a, "alice", "1", "kept", "left", "back")
         session = session_of(owner)
         held = self.held(owner, "kept", "left", "back", "left later")
@@ -805,14 +817,109 @@ class CompareTests(NodesCase):
             await self.server.command("HSET", session, *old)
             await self.server.command("SADD", f"{PREFIX}node:{self.a.broker.node}", session_of(owner))
             await self.server.command("SREM", f"{PREFIX}node:{self.b.broker.node}", session_of(owner))
+            self.a.peer.gone.clear()
             nodes = [(self.a, []), (self.b, [self.held(new, "lobby")])]
             for index in order:
                 node, held = nodes[index]
                 self.assertEqual(await node.store.compare(held, True), [Kept(one.owner) for one in held])
             record = await self.record(self.a, owner)
             self.assertEqual((record.owner, record.last_seen), (new, 0.0))
+            await self.a.settled()
+            self.assertEqual(self.a.peer.gone, [owner] if order == (1, 0) else [])
             self.assertIn(name, await self.members(self.a, "lobby"))
             await self.b.store.forget(new, session_of(new))
+
+
+class RaceTests(NodesCase):
+    """Everything at once, from all nodes: what the store says stays whole."""
+
+    count = 3
+    a: Node
+    b: Node
+    c: Node
+
+    async def test_seeded(self) -> None:
+        """Whatever comes between what, every place where a session is noted agrees with the others."""
+        for seed in range(1, 9):
+            await self._race(random.Random(seed))
+            await self.check_state()
+
+    async def _race(self, rng: random.Random) -> None:
+        numbers = iter(range(10**6))
+        held: dict[Node, dict[str, Held]] = {node: {} for node in self.nodes}
+        lost: list[Owner] = []
+        doing: list[Deferred[Any]] = []
+
+        def start(node: Node) -> Deferred[Any]:
+            owner = Owner(f"u{rng.randrange(6)}", f"{rng.randrange(9)}-{next(numbers)}", 1)
+            rooms = rng.sample(("lobby", "event:7", "event:8", "event:9"), rng.randrange(4))
+            beginning = node.store.begin(
+                owner, session_of(owner), dict.fromkeys(rooms, True), 0, Limits(5, 4)
+            )
+
+            def begun(got: Any) -> None:
+                entered = [room for room in rooms if room not in got.full]
+                held[node][session_of(owner)] = CompareTests.held(owner, *entered)
+
+            return beginning.addCallback(begun)
+
+        def end(node: Node, one: Held) -> Deferred[Any]:
+            lost.append(one.owner)
+            del held[node][one.session]
+            return node.store.suspend(one.owner, one.session, 0.0)
+
+        async def return_(node: Node, owner: Owner) -> None:
+            record = await self.record(node, owner)
+            if record is None:
+                return
+            read = await node.broker.recover(record, record.opened, 10**6)
+            restored = read and await node.store.take_over(record, read, 0, Limits(5, 4))
+            if restored:
+                for other in held.values():
+                    other.pop(record.session, None)
+                held[node][record.session] = CompareTests.held(restored.owner, *record.rooms)
+
+        def step() -> Deferred[Any]:
+            node = rng.choice(self.nodes)
+            here = list(held[node].values())
+            what = rng.randrange(20)
+            if what < 7 or not here:
+                return start(node)
+            one = rng.choice(here)
+            session, room = one.session, rng.choice(("lobby", "event:7", "event:8"))
+            if what < 10:
+                return end(node, one)
+            if what < 13 and lost:
+                return Deferred.fromCoroutine(return_(node, rng.choice(lost)))
+            if what == 13:
+                return node.store.join(one.owner, session, room, True, 4)
+            if what == 14:
+                return node.store.leave(one.owner, session, room)
+            if what == 15:
+                del held[node][session]
+                return node.store.forget(one.owner, session)
+            if what == 16 and lost:
+                gone = rng.choice(lost)
+                return node.store.withdraw(gone, session_of(gone))
+            if what == 17:
+                return node.store.choose(one.owner.user, rng.choice(("busy", "invisible", "online")), None)
+            if what == 18:
+                return node.store.forget_user(one.owner.user)
+            return node.store.compare(here, rng.random() < 0.5)
+
+        expected = (RoomFull, TooManyConnections, SessionReplaced)
+        for _ in range(150):
+            doing.append(step().addErrback(lambda failure: failure.trap(*expected)))
+            if doing and rng.random() < 0.4:
+                await doing.pop(rng.randrange(len(doing)))
+            if rng.random() < 0.03:
+                # what is under way when the clock is moved would come too late
+                await gatherResults(doing)
+                doing.clear()
+                self.server.advance(GRACE + redis_leases.MARGIN)
+                await rng.choice(self.nodes).store.leases.beat()
+        await gatherResults(doing)
+        await self.advance(1)
 
 
 class KeyTests(NodesCase):
