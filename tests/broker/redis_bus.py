@@ -106,6 +106,8 @@ class RedisBus(TestCase):
     """Starts a server and nodes; all end with the test."""
 
     timeout = 60
+    maxDiff = None
+    prefix = PREFIX
 
     async def start_server(self) -> None:
         self.server = await start_redis(self, movable_clock=True)
@@ -135,8 +137,8 @@ class RedisBus(TestCase):
     async def check_state(self) -> None:
         """Whatever happened: what the store says of sessions in several places agrees."""
         found: dict[str, Any] = {}
-        for key in await self.server.command("KEYS", PREFIX + "*"):
-            name = key.decode().removeprefix(PREFIX)
+        for key in await self.server.command("KEYS", self.prefix + "*"):
+            name = key.decode().removeprefix(self.prefix)
             kind = name.partition(":")[0]
             if kind in ("session", "user", "room"):
                 flat = [part.decode() for part in await self.server.command("HGETALL", key)]
