@@ -16,7 +16,7 @@ from realtime.messages import Owner
 
 from .contract import GRACE, WINDOW, publication, session_of
 from .nodes import MANY, NodesCase, as_held
-from .redis_bus import PREFIX, Node
+from .redis_bus import LEASE, PREFIX, Node
 
 
 class CompareTests(NodesCase):
@@ -127,6 +127,14 @@ class CompareTests(NodesCase):
         self.assertEqual(sorted(await self.members(self.b, "lobby")), ["alice", "bob", "carol"])
         await self.advance(WINDOW + 1)
         self.assertEqual(sorted(await self.members(self.b, "lobby")), ["alice", "bob", "carol"])
+
+    async def test_lease_that_has_ended(self) -> None:
+        """A node whose lease has ended takes it anew before it says what it has."""
+        owner = await self.begin(self.a, "alice", "1", "lobby")
+        self.server.advance(LEASE + 1)
+        self.assertEqual(await self.a.store.compare([as_held(owner, "lobby")], False), [Kept(owner)])
+        await self.advance(LEASE / 2)
+        self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
 
     async def test_room_that_is_full(self) -> None:
         """Who has no place any more is told, and is not in the room; exactly as many as may are."""
