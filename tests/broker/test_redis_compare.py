@@ -254,8 +254,8 @@ class CompareTests(NodesCase):
         self.assertEqual(set((await self.record(self.a, owner)).rooms), {"lobby", "x"})
         # and for one that is raised, or is another's by now
         await self.a.store.suspend(owner, session_of(owner), 0.0)
-        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
         comparing = self.a.store.compare([as_held(owner, "lobby", "x")], False)
+        joining = self.a.store.join(owner, session_of(owner), "lobby", True, 9)
         await gatherResults([joining, comparing])
         taken = (await self.take_over(self.b, owner)).owner
         self.assertEqual(taken.generation, 3)
