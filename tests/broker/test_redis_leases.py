@@ -10,6 +10,7 @@ from realtime.broker import redis_leases
 from realtime.broker.interface import Held, Kept
 from realtime.messages import Owner
 
+from ..redis_servers import until
 from .contract import GRACE, WINDOW, session_of
 from .nodes import NodesCase
 from .redis_bus import LEASE, PREFIX, Node
@@ -137,6 +138,32 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.server.command("EXISTS", key, PREFIX + "waiting"), 0)
         self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
         self.assertEqual((await self.record(self.b, owner)).last_seen, 0.0)
+
+    async def test_renewed_while_others_are_swept(self) -> None:
+        """However long it takes to end what others have left, the lease is renewed in time."""
+        await self.begin(self.a, "alice", "1", "lobby")
+        await self.a.die()
+        self.server.advance(LEASE + 1)
+        await self.server.command("ZADD", PREFIX + "nodes", 10**14, self.b.broker.node)
+        leases = self.b.store.leases
+        stuck: list[Deferred[None]] = []
+
+        def sweep(node: bytes) -> Deferred[None]:
+            stuck.append(Deferred())
+            return stuck[-1]
+
+        self.patch(leases, "_sweep", sweep)
+
+        async def renewed() -> bool:
+            score = await self.server.command("ZSCORE", PREFIX + "nodes", self.b.broker.node)
+            return bool(float(score) < 10**14)
+
+        for _ in range(3):
+            await self.server.command("ZADD", PREFIX + "nodes", 10**14, self.b.broker.node)
+            self.b.clock.advance(2)
+            await until(renewed, "the lease to be renewed")
+        self.assertEqual(len(stuck), 1)
+        stuck[0].callback(None)
 
     async def test_store_that_was_away(self) -> None:
         """Where no node could renew its lease, none is taken for dead by whoever comes back first."""
