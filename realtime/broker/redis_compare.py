@@ -137,7 +137,7 @@ class Comparing:
         try:
             for at in range(0, len(held), BATCH):
                 kept += await self._compare(held[at : at + BATCH], lost, meanwhile.came)
-            await self.end_others({one.session for one in held} | meanwhile.came)
+            await self.end_others(one.session for one in held)
             self._owners = {one.owner.connection: now.owner for one, now in zip(held, kept, strict=True)}
             await self._do_again(meanwhile, self._owners)
         finally:
@@ -161,7 +161,8 @@ class Comparing:
             owner = owners.get(connection)
             if owner is not None:
                 await change(owner)
-        for (session, room), connection in meanwhile.left.items():
+        while meanwhile.left:
+            (session, room), connection = meanwhile.left.popitem()
             owner = owners.get(connection)
             if owner is not None:
                 await self._broker.run("leave", *fence(owner, session), room)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..errors import BrokerUnavailable
 from .redis import RedisBroker
@@ -92,6 +94,7 @@ class Leases:
         self._kept_at = clock.seconds()
         # The epoch and generation of the log in which the lease was last renewed.
         self._known: tuple[str, int] | None = None
+        self._working = False
         self.swept = 0
 
     async def start(self) -> None:
@@ -111,18 +114,31 @@ class Leases:
 
     async def _beat(self) -> None:
         try:
-            await self.beat()
+            overdue, dead = await self._renew()
         except BrokerUnavailable:
             # Readiness says so; the next beat comes at its time.
-            pass
+            return
         except Exception:
             _log.failure("a heartbeat failed")
+            return
+        if not self._working:
+            # However much there is to end: the lease has to be renewed meanwhile.
+            self._working = True
+            working = Deferred.fromCoroutine(self._work(overdue, dead))
+            working.addErrback(_failed).addBoth(self._worked)
+
+    def _worked(self, result: object) -> None:
+        self._working = False
 
     async def beat(self) -> None:
         """Renew the lease, and end what dead nodes and sessions past their time have left.
 
         :raises BrokerUnavailable: the store is away.
         """
+        await self._work(*await self._renew())
+
+    async def _renew(self) -> tuple[bool, list[bytes]]:
+        """Renew the lease. Returns whether sessions are overdue, and which nodes are dead."""
         swept, place, overdue, *dead = await self._broker.run("heartbeat", self._broker.node)
         now = parse_place(place)
         log = (now.epoch, now.generation)
@@ -130,6 +146,9 @@ class Leases:
         if swept == b"SWEPT" and known == log:
             # Of another epoch or generation the broker tells by itself.
             self._returned()
+        return bool(overdue), dead
+
+    async def _work(self, overdue: bool, dead: list[bytes]) -> None:
         if overdue:
             await self.end_overdue()
         for node in dead:
@@ -164,3 +183,9 @@ class Leases:
         :raises BrokerUnavailable: the store is away.
         """
         await self._broker.run("retire", self._broker.node)
+
+
+def _failed(failure: Failure) -> None:
+    """What was not ended is ended at a later beat."""
+    if not failure.check(BrokerUnavailable):
+        _log.failure("what others have left could not be ended", failure)

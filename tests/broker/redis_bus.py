@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter, defaultdict
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import Clock
@@ -104,6 +106,8 @@ class RedisBus(TestCase):
     """Starts a server and nodes; all end with the test."""
 
     timeout = 60
+    maxDiff = None
+    prefix = PREFIX
 
     async def start_server(self) -> None:
         self.server = await start_redis(self, movable_clock=True)
@@ -130,6 +134,59 @@ class RedisBus(TestCase):
                 if node.store.leases.running:
                     await node.store.leases.beat()
 
+    async def check_state(self) -> None:
+        """Whatever happened: what the store says of sessions in several places agrees."""
+        found: dict[str, Any] = {}
+        for key in await self.server.command("KEYS", self.prefix + "*"):
+            name = key.decode().removeprefix(self.prefix)
+            kind = name.partition(":")[0]
+            if kind in ("session", "user", "room"):
+                flat = [part.decode() for part in await self.server.command("HGETALL", key)]
+                found[name] = dict(zip(flat[::2], flat[1::2], strict=True))
+            elif kind in ("node", "rooms"):
+                found[name] = {part.decode() for part in await self.server.command("SMEMBERS", key)}
+            elif kind == "waiting":
+                found[name] = {part.decode() for part in await self.server.command("ZRANGE", key, 0, -1)}
+        for name, fields in found.items():
+            if name.startswith("user:"):
+                present = any(field.startswith("s:") for field in fields)
+                self.assertEqual("changed" in fields, present, name)
+                for field in ("status", "text", "changed"):
+                    if fields.pop(field, None) is not None:
+                        self.assertTrue(present, f"{name}: {field}")
+                for field in fields:
+                    if field.startswith(("m:", "w:")):
+                        fields[field] = "…"
+        self.assertEqual({name: entry for name, entry in found.items() if entry}, _state(found))
+
     async def now(self) -> float:
         seconds, microseconds = await self.server.command("TIME")
         return int(seconds) + int(microseconds) / 1_000_000
+
+
+def _state(found: dict[str, Any]) -> dict[str, Any]:
+    """What all keys have to say, by what the sessions' own say."""
+    wanted: dict[str, Any] = {"rooms": set(), "waiting": set()}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, session in found.items():
+        if not name.startswith("session:"):
+            continue
+        wanted[name] = session
+        identity, user = name.partition(":")[2], session["user"]
+        of_user = wanted.setdefault(f"user:{user}", {})
+        if "suspended" in session:
+            wanted["waiting"].add(identity)
+            of_user[f"w:{identity}"] = "…"
+        else:
+            wanted.setdefault(f"node:{session['node']}", set()).add(identity)
+        if "present" in session:
+            of_user[f"s:{session['connection']}"] = identity
+            of_user[f"m:{session['connection']}"] = "…"
+            for field, value in session.items():
+                if field.startswith("r:") and value.endswith(" 1"):
+                    counts[field[2:]][user] += 1
+    for room, users in counts.items():
+        wanted["rooms"].add(room)
+        orders = {user: value.split(" ")[1] for user, value in found.get(f"room:{room}", {}).items()}
+        wanted[f"room:{room}"] = {user: f"{count} {orders.get(user)}" for user, count in users.items()}
+    return {name: entry for name, entry in wanted.items() if entry}

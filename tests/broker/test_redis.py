@@ -23,3 +23,7 @@ class RedisBrokerTests(_Redis, BrokerContract):
 
 class RedisStateStoreTests(_Redis, StoreContract):
     """`RedisStateStore` provides `IStateStore`."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.addCleanup(self.check_state)
