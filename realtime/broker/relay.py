@@ -155,6 +155,10 @@ class Relay:
         self.takeovers = 0
         self.repeats = 0
 
+    def causes(self) -> list[str]:
+        """Why this node does not hear what other services publish; empty if it does."""
+        return [] if self._number else ["redis_listener_unavailable"]
+
     # -- figures
 
     def lost(self, reason: str) -> int:
