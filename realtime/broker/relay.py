@@ -324,7 +324,7 @@ class Relay:
         fresh = secrets.token_hex(8)
         self._waiting = waiting = self._bus.run(
             *("lease", self._node, self._number, self._token, fresh),
-            *(self._probe, int(LEASE * 1000), int(SILENT * 1000)),
+            *(self._probe, int(LEASE * 1000), int(SILENT * 1000), self._held.oldest),
         )
         waiting.addBoth(self._no_more_waiting)
         waiting.addCallback(self._answered, self._turn, self._probe, fresh)

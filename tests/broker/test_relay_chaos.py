@@ -106,7 +106,14 @@ class ChaosTests(RelayCase):
         await self.another()
 
     async def one_is_cut(self, throw: random.Random) -> None:
-        self.pick(throw).listening.cut()
+        node = self.pick(throw)
+        turn = node.relay._turn
+        node.listening.cut()
+
+        async def gone() -> bool:
+            return node.relay._turn > turn
+
+        await until(gone, "the connection to be lost")
 
     async def one_goes_deaf(self, throw: random.Random) -> None:
         node = self.pick(throw)
