@@ -252,8 +252,12 @@ class Node(MultiService):
             seconds=self._clock.seconds,
             limit=self.settings.ws_max_connections,
             connections=lambda: len(self.engine),
-            broker=self.broker.causes,
+            broker=self._bus_causes,
         )
+
+    def _bus_causes(self) -> list[str]:
+        """Why the bus would not take, or not hear, what is published."""
+        return self.broker.causes() + ([] if self.relay is None else self.relay.causes())
 
     def _watch(self) -> None:
         """Let the metrics read the present figures."""

@@ -81,6 +81,13 @@ class Held:
     def __iter__(self) -> Iterator[Work]:
         return iter(self._works.values())
 
+    @property
+    def oldest(self) -> bytes:
+        """The era of the oldest message; empty if none is held."""
+        for work in self._works.values():
+            return work.confirmation.split(b" ")[1]
+        return b""
+
     def add(self, era: bytes, channel: bytes, data: bytes) -> Work | None:
         """Hold a message; None if there is no room.
 

@@ -155,6 +155,10 @@ class Relay:
         self.takeovers = 0
         self.repeats = 0
 
+    def causes(self) -> list[str]:
+        """Why this node does not hear what other services publish; empty if it does."""
+        return [] if self._number else ["redis_listener_unavailable"]
+
     # -- figures
 
     def lost(self, reason: str) -> int:
@@ -320,7 +324,7 @@ class Relay:
         fresh = secrets.token_hex(8)
         self._waiting = waiting = self._bus.run(
             *("lease", self._node, self._number, self._token, fresh),
-            *(self._probe, int(LEASE * 1000), int(SILENT * 1000)),
+            *(self._probe, int(LEASE * 1000), int(SILENT * 1000), self._held.oldest),
         )
         waiting.addBoth(self._no_more_waiting)
         waiting.addCallback(self._answered, self._turn, self._probe, fresh)

@@ -18,6 +18,15 @@ class HeldTests(SynchronousTestCase):
         held.confirm(confirmation(b"1", b"system:note", b"b"))
         self.assertEqual(list(held), [works[0], works[2], works[3]])
 
+    def test_the_oldest_era(self) -> None:
+        held = self.held()
+        self.assertEqual(held.oldest, b"")
+        held.add(b"17", b"c", b"x")
+        held.add(b"18", b"c", b"x")
+        self.assertEqual(held.oldest, b"17")
+        held.confirm(confirmation(b"17", b"c", b"x"))
+        self.assertEqual(held.oldest, b"18")
+
     def test_the_oldest_of_equal_ones(self) -> None:
         held = self.held()
         first, second = (held.add(b"1", b"c", b"x") for _ in range(2))

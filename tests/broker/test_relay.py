@@ -207,6 +207,48 @@ class LeaseTests(RelayCase):
         await self.comes([0, 1])
         await b.stands(State.LISTENER)
 
+    async def test_all_fell_silent_at_once(self) -> None:
+        """Redis stood still: who asks first afterwards does not pass over who has heard more."""
+        a, b = await self.begin("a", "b")
+        a.bus.gate = publishing("hold")
+        await self.say("system:note", n=0)
+        await holds(b, 1)
+        c = await self.node("c")
+        await c.stands(State.LISTENER)
+        b.bus.gate = c.bus.gate = lambda name, args: "hold" if name == "lease" else "pass"
+        await a.die()
+        await deferLater(reactor, LEASE)
+        await self.say("system:note", n=1)
+        c.bus.release()
+        await self.settle()
+        self.assertEqual(c.relay.state, State.LISTENER)
+        b.bus.release()
+        await b.stands(State.HOLDER)
+        await self.comes([0, 1])
+
+    async def test_it_was_only_slow(self) -> None:
+        """One that was passed over holds what the holder can't know: it takes the lease for that."""
+        a, b = await self.begin("a", "b")
+        a.bus.gate = publishing("hold")
+        await self.say("system:note", n=0)
+        await holds(b, 1)
+        b.listening.freeze()
+        b.bus.gate = lambda name, args: "hold"
+        c = await self.node("c")
+        await c.stands(State.LISTENER)
+        await a.die()
+        await c.stands(State.HOLDER)
+        await self.say("system:note", n=1)
+        await self.comes([1])
+        b.listening.thaw()
+        b.bus.release()
+        await b.stands(State.HOLDER)
+        await c.stands(State.LISTENER)
+        await self.say("system:note", n=2)
+        await self.comes([1, 0, 2])
+        await holds(b, 0)
+        await holds(c, 0)
+
     async def test_deaf(self) -> None:
         """A holder whose listening connection is half open gives the lease up, and listens anew."""
         a, b = await self.begin("a", "b")
@@ -265,9 +307,10 @@ class LeaseTests(RelayCase):
         await until(marks, "b to hear all again, and to mark from where")
         await self.say("system:note", n=0)
         await self.comes([0])
-        self.assertEqual(b.relay.held, 0)
+        self.assertEqual((b.relay.held, b.relay.causes()), (0, ["redis_listener_unavailable"]))
         b.bus.release()
         await b.stands(State.LISTENER)
+        self.assertEqual(b.relay.causes(), [])
         await a.relay.stop()
         await c.stands(State.HOLDER)
         await self.comes([0])
