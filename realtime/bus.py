@@ -10,14 +10,14 @@ from .broker.memory import MemoryBroker
 from .broker.memory_state import MemoryStateStore
 from .broker.pipeline import IPlainEvents
 from .broker.redis import Links, RedisBroker
+from .broker.redis_deployment import RedisDeployment
 from .broker.redis_faults import LinkCounters
 from .broker.redis_leases import StateTimes
-from .broker.redis_link import Link, SubscriberLink
-from .broker.redis_locate import Connector, FixedLocator, Locator, Place
+from .broker.redis_link import SubscriberLink
 from .broker.redis_state import RedisStateStore
 from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
-from .broker.stream_reader import READ_TIMEOUT, StreamReader
+from .broker.stream_reader import READ_TIMEOUT, STREAM, StreamReader
 from .redis_url import parse
 from .settings import ConfigError, Settings
 
@@ -46,95 +46,67 @@ def embedded(
     return broker, MemoryStateStore(clock, broker, announcer, window=settings.recovery_window, wall=wall)
 
 
-class Redis:
-    """The Redis of a deployment: where it is, how it is reached, and what the names of keys begin with.
+def deployment(settings: Settings, clock: Any, counters: LinkCounters) -> RedisDeployment:
+    """The Redis that REDIS_URL leads to.
 
     :raises ConfigError: REDIS_CA_FILE can't be read.
     """
-
-    def __init__(self, settings: Settings, clock: Any, counters: LinkCounters) -> None:
-        address = parse(settings.redis_url, settings.redis_password)
-        self.settings = settings
-        self.clock = clock
-        self.sharded = address.kind == "cluster"
-        self.durable = address.kind in ("cluster", "sentinel")
-        # On a Cluster the number is the hash tag: all keys are in one slot, for scripts reach no two.
-        number = f"{{{settings.redis_database}}}" if self.sharded else str(settings.redis_database)
-        self.prefix = f"realtime:{number}:"
-        self._address = address
-        self._connector = Connector(
-            clock,
-            user=address.user,
-            password=address.password,
-            tls=address.tls,
-            authorities=_authorities(settings),
-        )
-        self._counters = counters
-
-    def link(self, name: str, **more: Any) -> Link:
-        """A connection for commands."""
-        return Link(self._connector, self._locator(), **self._given(name, more))
-
-    def subscriber(self, name: str, **more: Any) -> SubscriberLink:
-        """A connection for pub/sub."""
-        return SubscriberLink(self._connector, self._locator(), **self._given(name, more))
-
-    def _given(self, name: str, more: dict[str, Any]) -> dict[str, Any]:
-        known = {"timeout": self.settings.redis_command_timeout, "counters": self._counters}
-        return {"name": name, **known, **more}
-
-    def _locator(self) -> Locator:
-        if self._address.kind == "unix":
-            return FixedLocator(Place(path=self._address.path))
-        host, port = self._address.hosts[0]
-        return FixedLocator(Place(host, port))
+    return RedisDeployment(
+        clock,
+        parse(settings.redis_url, settings.redis_password),
+        authorities=_authorities(settings),
+        timeout=settings.redis_command_timeout,
+        counters=counters,
+    )
 
 
-def shared(redis: Redis, wall: Callable[[], float], node: str) -> tuple[RedisBroker, RedisStateStore]:
+def shared(
+    redis: RedisDeployment, settings: Settings, clock: Any, wall: Callable[[], float], node: str
+) -> tuple[RedisBroker, RedisStateStore]:
     """The broker and the store that all nodes of a deployment share."""
-    settings = redis.settings
+    prefix = redis.prefix(settings.redis_database)
     times = StateTimes(
         window=settings.recovery_window,
         grace=settings.presence_grace,
         lease=settings.presence_interval,
         dead=_dead(settings),
     )
-    names = {"PREFIX": redis.prefix, "PUBLISH": "SPUBLISH" if redis.sharded else "PUBLISH"}
+    names = {"PREFIX": prefix, "PUBLISH": "SPUBLISH" if redis.cluster else "PUBLISH"}
     scripts = Scripts({**names, **_constants(settings), **times.constants()})
 
     def connect(broker: RedisBroker) -> Links:
+        given: dict[str, Any] = {"key": prefix, "prepare": scripts.load}
         return Links(
-            redis.link("commands", on_up=broker.commands_up, prepare=scripts.load),
-            redis.link("reads", prepare=scripts.load),
+            redis.link("commands", durable=True, on_up=broker.commands_up, **given),
+            redis.link("reads", **given),
             redis.subscriber(
                 "subscriber",
+                prefix,
                 on_up=broker.subscriber_up,
                 on_down=broker.subscriber_down,
                 on_message=broker.message,
-                sharded=redis.sharded,
             ),
         )
 
     broker = RedisBroker(
-        redis.clock,
+        clock,
         node=node,
-        prefix=redis.prefix,
+        prefix=prefix,
         scripts=scripts,
         connect=connect,
-        sharded=redis.sharded,
-        durable=redis.durable,
+        sharded=redis.cluster,
         max_bytes=settings.recovery_max_bytes,
     )
     store = RedisStateStore(
-        redis.clock, broker, prefix=redis.prefix, times=times, members=settings.max_room_members, wall=wall
+        clock, broker, prefix=prefix, times=times, members=settings.max_room_members, wall=wall
     )
     return broker, store
 
 
-def relay(redis: Redis, broker: RedisBroker, events: IPlainEvents) -> Relay:
+def relay(
+    redis: RedisDeployment, settings: Settings, clock: Any, broker: RedisBroker, events: IPlainEvents
+) -> Relay:
     """This node's part of taking in what other services publish on Redis, the stream included."""
-
-    timeout = redis.settings.redis_command_timeout
 
     def listen(relay: Relay) -> SubscriberLink:
         return redis.subscriber(
@@ -143,12 +115,15 @@ def relay(redis: Redis, broker: RedisBroker, events: IPlainEvents) -> Relay:
             on_down=relay.down,
             on_message=relay.message,
             on_pmessage=relay.pmessage,
-            timeout=max(timeout, LISTENING_TIMEOUT),
+            timeout=LISTENING_TIMEOUT,
         )
 
-    made = Relay(redis.clock, broker, events, redis.prefix, listen)
-    link = redis.link("stream", timeout=max(timeout, READ_TIMEOUT))
-    made.follow(StreamReader(redis.clock, broker, events, link, redis.prefix, made.failed))
+    prefix = redis.prefix(settings.redis_database)
+    made = Relay(clock, broker, events, prefix, listen)
+    # On a Cluster the stream, which has no number, is in a slot of its own.
+    timeout = max(settings.redis_command_timeout, READ_TIMEOUT)
+    link = redis.link("stream", STREAM.decode(), timeout=timeout)
+    made.follow(StreamReader(clock, broker, events, link, prefix, made.failed))
     return made
 
 

@@ -19,6 +19,7 @@ from . import __version__, bus
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
+from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
 from .connections import Connections, IReceiver
 from .errors import Close
@@ -87,6 +88,7 @@ class Node(MultiService):
         self._ports: dict[str, IListeningPort] = {}
         self._started = False
         self._draining = False
+        self._redis: RedisDeployment | None = None
         self.metrics = Metrics()
         self.notices = Notices(self.metrics, wall)
         self.broker, self.store = self._bus()
@@ -126,8 +128,8 @@ class Node(MultiService):
         """The broker and the state store: those of this process, or those that all nodes share."""
         settings = self.settings
         if settings.redis_url:
-            redis = bus.Redis(settings, self._clock, self.metrics.redis)
-            shared, store = bus.shared(redis, self._wall, self.id)
+            self._redis = bus.deployment(settings, self._clock, self.metrics.redis)
+            shared, store = bus.shared(self._redis, settings, self._clock, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
             return shared, store
         broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
@@ -141,11 +143,10 @@ class Node(MultiService):
 
     def _relay(self) -> Relay | None:
         """What takes in what services publish on Redis, where there is one."""
-        if not isinstance(self.broker, RedisBroker):
+        if self._redis is None or not isinstance(self.broker, RedisBroker):
             return None
         events = RedisEvents(self.ingest, self._clock.seconds)
-        redis = bus.Redis(self.settings, self._clock, self.metrics.redis)
-        relay = bus.relay(redis, self.broker, events)
+        relay = bus.relay(self._redis, self.settings, self._clock, self.broker, events)
         self.metrics.redis.watch_relay(relay)
         return relay
 
@@ -374,6 +375,8 @@ class Node(MultiService):
             await self.relay.stop()
         await self.store.stop()
         await self.broker.stop()
+        if self._redis is not None:
+            await self._redis.stop()
         await maybeDeferred(super().stopService)
         _log.info("stopped")
 

@@ -66,7 +66,6 @@ class RedisBroker:
     :param connect: makes the connections. It is given this broker, whose `commands_up`,
         `subscriber_up`, `subscriber_down` and `message` are to be called.
     :param sharded: whether the subscriber connection listens by sharded pub/sub.
-    :param durable: whether a publication is acknowledged only once a replica has it.
     :param max_bytes: bytes that may be read of one channel's log.
     """
 
@@ -79,7 +78,6 @@ class RedisBroker:
         scripts: Scripts,
         connect: Callable[[RedisBroker], Links],
         sharded: bool,
-        durable: bool,
         max_bytes: int,
     ) -> None:
         self.node = node
@@ -87,7 +85,6 @@ class RedisBroker:
         self._prefix = prefix.encode()
         self._scripts = scripts
         self._publish_command = "SPUBLISH" if sharded else "PUBLISH"
-        self._durable = durable
         self._max_bytes = max_bytes
         self._links = connect(self)
         self._hearing: Hearing | None = None
@@ -236,7 +233,7 @@ class RedisBroker:
         now = self._clock.seconds()
         if now >= self._complain_next:
             self._complain_next = now + COMPLAIN
-            _log.error("Redis refuses {script}: {text}", script=name, text=error.text[:256])
+            _log.warn("Redis refuses {script}: {text}", script=name, text=error.text[:256])
 
     def command(self, *args: Argument) -> Deferred[Any]:
         """The answer of a plain command."""

@@ -61,7 +61,6 @@ class Node:
             scripts=scripts,
             connect=lambda broker: self._links(broker, scripts),
             sharded=False,
-            durable=False,
             max_bytes=contract.MAX_BYTES,
         )
         self.store = RedisStateStore(

@@ -156,7 +156,6 @@ class RelayNode:
             scripts=SCRIPTS,
             connect=self._links,
             sharded=False,
-            durable=False,
             max_bytes=1 << 26,
         )
         self.bus = Bus(self.broker)

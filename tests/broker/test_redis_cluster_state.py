@@ -58,7 +58,6 @@ class ClusterNode(Node):
             scripts=scripts,
             connect=connect,
             sharded=True,
-            durable=False,
             max_bytes=contract.MAX_BYTES,
         )
         self.store = RedisStateStore(
