@@ -180,14 +180,18 @@ class CompareTests(NodesCase):
 
     async def test_begun_meanwhile(self) -> None:
         """A session that begins while the store is compared is no orphan."""
-        new = Owner("alice", "1", 1)
-        held = [as_held(await self.begin(self.a, f"u{n}", str(n)), "lobby") for n in range(2, 5)]
-        beginning = self.a.store.begin(new, session_of(new), {"lobby": True}, 0, MANY)
-        comparing = self.a.store.compare(held, False)
-        later = Owner("alice", "9", 1)
-        beginning_later = self.a.store.begin(later, session_of(later), {"lobby": True}, 0, MANY)
-        await gatherResults([beginning, comparing, beginning_later])
-        for owner in (new, later):
+        # in whose room this node is, so that what follows is run at once
+        known = await self.begin(self.a, "bob", "0", "lobby")
+        owners = [Owner("alice", str(n), 1) for n in range(1, 4)]
+
+        def begin(owner: Owner) -> Deferred[Any]:
+            return self.a.store.begin(owner, session_of(owner), {"lobby": True}, 0, MANY)
+
+        beginning = [begin(owners[0])]
+        comparing = self.a.store.compare([as_held(known, "lobby")], False)
+        beginning += [begin(owner) for owner in owners[1:]]
+        await gatherResults([comparing, *beginning])
+        for owner in (known, *owners):
             self.assertEqual((await self.record(self.a, owner)).last_seen, 0.0)
 
     async def test_ended_here_meanwhile(self) -> None:
