@@ -82,7 +82,10 @@ class Announcer:
             event = "user:status_change"
         now = int(self._wall() * 1000)
         data = status_payload(after, now)
-        return Publication(event, data, Audience(rooms=rooms), unique_id(now), now, logged=False)
+        # Who is about to be closed for good has no other connection left that should hear of it.
+        excepted = frozenset() if after.metas else frozenset((after.user,))
+        audience = Audience(rooms=rooms, except_users=excepted)
+        return Publication(event, data, audience, unique_id(now), now, logged=False)
 
 
 class PresenceService:

@@ -463,15 +463,10 @@ class World:
         _, numbers = self.act(lambda: self.house.kick(user))
         order = sorted((tab for tab in self.tabs if tab.user == user), key=lambda tab: not tab.live)
         kicked = [tab for tab in order if tab.live]
-        gone = [("user:offline", user, "offline")] if self.shown(user) != "offline" else []
         for tab in order:
             tab.live, tab.gone_at = False, -1.0
-        rooms = self.rooms_of(user)
         self.vanish(numbers, *order)
         for tab in kicked:
-            # It hears of its user's end as all do who share a room, and after that of its own.
-            if gone and rooms & set(tab.rooms) and not self.mutes(tab, gone[0][0], rooms & set(tab.rooms)):
-                tab.expected += gone
             self.check(tab)
             self.test.assertEqual(tab.client.outlet.events()[-1][0], "system:error")
             self.test.assertEqual(tab.client.outlet.packets()[-1], "41")

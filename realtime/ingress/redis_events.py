@@ -53,7 +53,7 @@ class RedisEvents:
                 "refused what was published on Redis: {why}",
                 why=why,
                 code=outcome,
-                channel=ascii(channel[:100]),
+                channel=channel[:100].decode(errors="replace"),
             )
 
 

@@ -480,7 +480,7 @@ class StoreContract(Bus):
                 to_room,
                 False,
             ),
-            ("user:offline", f'{{"userId":{name},"status":"offline","timestamp":0}}', to_room, False),
+            ("user:offline", f'{{"userId":{name},"status":"offline","timestamp":0}}', in_room, False),
             ("room:user_left", f'{{"roomId":"lobby","userId":{name},"timestamp":0}}', in_room, True),
         ]
         seen = []

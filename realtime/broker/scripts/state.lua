@@ -237,7 +237,9 @@ local function announce(change)
   parts[#parts + 1] = ',"timestamp":' .. digits(NOW) .. '}'
   local data = table.concat(parts)
   if #change.rooms > 0 then
-    emit({ event = change.event, data = data, rooms = change.rooms })
+    -- Who is about to be closed for good has no other connection left that should hear of it.
+    local gone = next(user.sessions) == nil and user.name or nil
+    emit({ event = change.event, data = data, rooms = change.rooms, except_user = gone })
   end
   tell_services(change.event, data)
   if next(user.sessions) ~= nil then
