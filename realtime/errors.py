@@ -89,6 +89,25 @@ class ExpiredToken(RealtimeError):
     default = "the token has expired"
 
 
+class TokenRevoked(RealtimeError):
+    code = "auth.token_revoked"
+    status = 401
+    default = "the token was revoked: log in again"
+
+
+class UserBlocked(RealtimeError):
+    code = "auth.blocked"
+    status = 403
+    default = "this user is blocked"
+
+
+class AuthUnavailable(RealtimeError):
+    code = "auth.unavailable"
+    temporary = True
+    status = 503
+    default = "tokens can't be checked now; try again"
+
+
 class OtherSubject(RealtimeError):
     code = "auth.other_subject"
     status = 403
@@ -188,6 +207,12 @@ class Unauthorized(RealtimeError):
     default = "send the API key: Authorization: Bearer KEY"
 
 
+class ApiForbidden(RealtimeError):
+    code = "api.forbidden"
+    status = 403
+    default = "this key is not for that"
+
+
 class NotFound(RealtimeError):
     code = "api.not_found"
     status = 404
@@ -198,6 +223,12 @@ class MethodNotAllowed(RealtimeError):
     code = "api.method_not_allowed"
     status = 405
     default = "this path does not take that method"
+
+
+class TooManyBans(RealtimeError):
+    code = "trust.limit"
+    status = 409
+    default = "too many revocations, blocks and mutes stand: lift some"
 
 
 class BrokerUnavailable(RealtimeError):
@@ -225,9 +256,11 @@ class Close(enum.Enum):
     PROTOCOL_ERROR = 4010, "protocol.error"
     TOO_LARGE = 4011, "message.too_large"
     INTERNAL = 4012, "internal.error"
+    AUTH_UNAVAILABLE = 4013, "auth.unavailable"
     KICKED = 4501, "kicked"
     LOGOUT = 4502, "logout"
     REFUSED = 4503, "refused"
+    REVOKED = 4504, "revoked"
 
     @property
     def number(self) -> int:

@@ -19,7 +19,7 @@ from . import events, history, signals
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, State
-from .errors import BrokerUnavailable, Close, NotJoined
+from .errors import BrokerUnavailable, Close, NotJoined, RealtimeError
 from .ids import unique_id
 from .messages import Audience, Event, Publication, Published, user_room
 from .notices import Notices
@@ -125,12 +125,19 @@ class Handlers:
     async def _auth_token_refresh(
         self, connection: Connection, refresh: events.TokenRefresh, _: Event
     ) -> Outcome:
+        try:
+            return await self._refreshed(connection, refresh)
+        except RealtimeError as error:
+            self._sessions.tell("refresh refused", connection, error.code)
+            raise
+
+    async def _refreshed(self, connection: Connection, refresh: events.TokenRefresh) -> Outcome:
         if refresh.token is not None:
-            identity = self._authenticator.identify(refresh.token)
+            identity = await self._authenticator.identify(refresh.token)
             await self._sessions.refresh(connection, identity)
             return _identity_fields(connection)
         assert refresh.refresh_token is not None
-        refreshed = self._authenticator.refresh(refresh.refresh_token, connection.user)
+        refreshed = await self._authenticator.refresh(refresh.refresh_token, connection.user)
         await self._sessions.refresh(connection, refreshed.identity)
         return {
             **_identity_fields(connection),

@@ -16,22 +16,27 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from . import __version__, bus
-from .auth import Authenticator
+from .api_keys import ApiKeys, master_key
+from .bans import Bans
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
 from .connections import Connections, IReceiver
+from .enforcement import Enforcement
 from .errors import Close
 from .fanout import Fanout
+from .fetching import Fetcher
 from .handlers import Handlers
 from .health import Health, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
+from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
 from .limits import RateLimit
+from .login import authenticator
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
@@ -39,6 +44,7 @@ from .peers import Peers
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
+from .security import Security
 from .sessions import SessionRules, Sessions
 from .settings import ConfigError, Settings
 from .transport.door import DoorFactory
@@ -47,6 +53,7 @@ from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
 from .transport.websocket import WebSockets
+from .trust.memory import MemoryTrust
 from .wire.socketio import SocketIOSession
 
 _log = Logger()
@@ -96,6 +103,14 @@ class Node(MultiService):
         self.connections = Connections()
         self.fanout = Fanout(self.rooms, self.metrics, wall)
         self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
+        self.security = Security(clock.seconds)
+        self.api_keys = ApiKeys([master_key(settings.api_key)] if settings.api_key else [], wall)
+        self.bans = Bans(wall)
+        self.trust = MemoryTrust(wall)
+        self.fetcher = Fetcher(clock)
+        self.authenticator = authenticator(
+            settings, self.bans, self.trust, self.fetcher, clock=clock, wall=wall
+        )
         self.sessions = self._sessions()
         self.peers = Peers(
             broker=self.broker,
@@ -104,6 +119,13 @@ class Node(MultiService):
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
+        )
+        self.enforcement = Enforcement(
+            self.bans,
+            trust=self.trust,
+            authenticator=self.authenticator,
+            connections=self.connections,
+            sessions=self.sessions,
         )
         self.presence = PresenceService(
             clock,
@@ -164,24 +186,18 @@ class Node(MultiService):
             warning=settings.token_refresh_threshold,
             expiry_grace=settings.token_expiry_grace,
         )
-        self._authenticator = Authenticator(
-            secret=settings.jwt_secret,
-            refresh_secret=settings.jwt_refresh_secret,
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            wall=self._wall,
-        )
         return Sessions(
             self._clock,
             self._wall,
             rules,
-            authenticator=self._authenticator,
+            authenticator=self.authenticator,
             broker=self.broker,
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
             notices=self.notices,
             metrics=self.metrics,
+            security=self.security,
         )
 
     def _router(self) -> Router:
@@ -189,7 +205,7 @@ class Node(MultiService):
         handlers = Handlers(
             self._clock,
             self._wall,
-            authenticator=self._authenticator,
+            authenticator=self.authenticator,
             broker=self.broker,
             store=self.store,
             rooms=self.rooms,
@@ -278,6 +294,7 @@ class Node(MultiService):
 
     def _sweep(self) -> None:
         self.limit.sweep(self._clock.seconds())
+        self.bans.sweep()
         self.metrics.presence_swept()
 
     # -- life
@@ -297,7 +314,9 @@ class Node(MultiService):
         settings = self.settings
         yield "PORT", settings.bind_address, settings.port, self.door
         api = Api(
-            key=settings.api_key,
+            keys=self.api_keys,
+            security=self.security,
+            moderate=Moderate(self.trust, self.security, self._wall),
             ingest=self.ingest,
             store=self.store,
             connections=self.connections,
@@ -352,6 +371,8 @@ class Node(MultiService):
         self.store.start(self.peers)
         if self.relay is not None:
             self.relay.start()
+        self.enforcement.start()
+        self.authenticator.start()
         self.sessions.start()
         self.presence.start()
         self.health.phase = Phase.SERVING
@@ -371,6 +392,9 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
+        self.authenticator.stop()
+        self.enforcement.stop()
+        await self.fetcher.stop()
         if self.relay is not None:
             await self.relay.stop()
         await self.store.stop()

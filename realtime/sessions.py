@@ -18,6 +18,7 @@ from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recover
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
+    AuthUnavailable,
     BrokerUnavailable,
     Close,
     Kicked,
@@ -25,8 +26,10 @@ from .errors import (
     RealtimeError,
     RoomFull,
     SessionReplaced,
+    TokenRevoked,
     TooManyConnections,
     TooManyRooms,
+    UserBlocked,
 )
 from .ids import secret_id
 from .messages import (
@@ -43,6 +46,7 @@ from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
 from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
+from .security import Security
 from .signals import Crowded, Ended
 
 _log = Logger()
@@ -110,6 +114,7 @@ class Sessions:
         rooms: Rooms,
         notices: Notices,
         metrics: Metrics,
+        security: Security,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -122,6 +127,7 @@ class Sessions:
         self._notices = notices
         self._metrics = metrics
         self._coming: dict[_Coming, None] = {}
+        self._security = security
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
         self._periodic = Periodic(
@@ -151,9 +157,14 @@ class Sessions:
             self._answer(connection)
             return
         try:
-            identity = self._authenticator.identify(token)
+            identity = await self._authenticator.identify(token)
+        except AuthUnavailable as error:
+            self._metrics.refused(error.code)
+            self.end(connection, _close_for(error))
+            return
         except RealtimeError as error:
             self._metrics.refused(error.code)
+            self.tell("login refused", connection, error.code)
             connection.outlet.write(connection.session.refused(error))
             connection.outlet.close(Close.REFUSED)
             return
@@ -176,7 +187,11 @@ class Sessions:
 
         :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
         """
-        identity = self._authenticator.identify(token)
+        try:
+            identity = await self._authenticator.identify(token)
+        except RealtimeError as error:
+            self.tell("login refused", connection, error.code)
+            raise
         if connection.state is State.LIVE:
             if connection.user == identity.user:
                 await self._renew(connection, identity)
@@ -215,6 +230,7 @@ class Sessions:
         self._notices.connected(connection, identity, begun.sequence, recovered=False)
         self._notices.joined(connection, *sorted(connection.joined))
         self._notices.refused(connection, [*refused, *map(self.full, sorted(begun.full))])
+        self._hold_to_bans(connection)
 
     @contextmanager
     def _expecting(self, connection: Connection, connection_id: str) -> Iterator[_Coming]:
@@ -307,6 +323,7 @@ class Sessions:
         for room in list(connection.rooms):
             self._rooms.enter(connection, room, room in connection.joined)
         self._metrics.connected(connection.outlet.transport)
+        self.tell("login", connection, connection.outlet.transport)
         _log.info(
             "connected",
             connection=connection.id,
@@ -415,6 +432,15 @@ class Sessions:
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
         self._notices.connected(connection, identity, sequence, recovered=True)
+        self._hold_to_bans(connection)
+
+    def _hold_to_bans(self, connection: Connection) -> None:
+        """End a session whose token was revoked while the store was asked."""
+        if connection.state is State.LIVE and connection.identity is not None:
+            try:
+                self._authenticator.standing(connection.identity)
+            except (TokenRevoked, UserBlocked) as error:
+                self.expel(connection, error, Close.REVOKED)
 
     async def _tell_statuses(
         self, connection: Connection, known: float, missed: Iterable[Publication]
@@ -563,9 +589,26 @@ class Sessions:
         for connection in connections:
             self._dismiss(connection)
         for connection in connections:
+            self.tell("session ended", connection, close.reason)
             if close is Close.KICKED:
                 self._notices.error(connection, Kicked())
             self.terminate(connection, close)
+
+    def expel(self, connection: Connection, error: RealtimeError, close: Close) -> None:
+        """End a session for good, and say why."""
+        self.tell("session ended", connection, error.code)
+        self._notices.error(connection, error)
+        self.terminate(connection, close)
+
+    def tell(self, kind: str, connection: Connection, reason: str) -> None:
+        """A line of the security log about a connection."""
+        self._security.tell(
+            kind,
+            user=connection.user,
+            address=connection.handshake.address,
+            connection=connection.id,
+            reason=reason,
+        )
 
     def _dismiss(self, connection: Connection) -> None:
         self._rooms.dismiss(connection)
@@ -594,6 +637,10 @@ def _may_keep(identity: Identity, record: SessionRecord) -> bool:
 
 
 def _close_for(error: RealtimeError) -> Close:
+    if isinstance(error, AuthUnavailable):
+        return Close.AUTH_UNAVAILABLE
+    if isinstance(error, TokenRevoked | UserBlocked):
+        return Close.REVOKED
     if isinstance(error, TooManyConnections):
         return Close.CONNECTION_LIMIT
     if isinstance(error, SessionReplaced):

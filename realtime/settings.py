@@ -17,14 +17,17 @@ from typing import Any, Final
 from . import redis_url, state
 from .kinds import (
     ADDRESS,
+    ALGORITHM,
     BOOLEAN,
     BYTES,
     COUNT,
+    INSTANT,
     KEY,
     ORIGIN,
     PATH,
     PORT,
     TEXT,
+    URL,
     YEAR,
     Kind,
     choice,
@@ -189,10 +192,44 @@ class Settings:
         integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
     )
 
-    jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256).")
+    jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256, HS384, HS512).")
+    jwt_secret_previous: str = _set(
+        secret(32), "", "The secret before JWT_SECRET; tokens that it signed are good for a while."
+    )
+    jwt_secret_previous_until: float = _set(
+        INSTANT, "", "Until when JWT_SECRET_PREVIOUS is good; needed with it."
+    )
+    jwt_jwks_url: str = _set(
+        URL, "", "Where the login service publishes its public keys (a JWK set); RS, PS, ES and EdDSA."
+    )
+    jwt_jwks_refresh: float = _set(
+        milliseconds(1000), 600000, "Time after which the keys of JWT_JWKS_URL are fetched anew."
+    )
+    jwt_algorithms: tuple[str, ...] = _set(
+        several(ALGORITHM),
+        "",
+        "The only algorithms that tokens may be signed with; unset, all that belong to the keys.",
+    )
     jwt_refresh_secret: str = _set(secret(32), "", "Secret that signs refresh tokens (HS256).")
     jwt_audience: str = _set(TEXT, "", "What a token's aud must hold; not checked while unset.")
     jwt_issuer: str = _set(TEXT, "", "What a token's iss must be; not checked while unset.")
+    jwt_leeway: float = _set(
+        milliseconds(0, 300000), 0, "By how much the clock of who issues tokens may differ from ours."
+    )
+    auth_service_url: str = _set(
+        URL, "", "Where the Auth Service says whether a token is still good (RFC 7662); unset, not asked."
+    )
+    auth_service_key: str = _set(KEY, "", "What the Auth Service is asked with: Authorization: Bearer KEY.")
+    auth_service_timeout: float = _set(milliseconds(1, 60000), 2000, "Time for the Auth Service to answer.")
+    auth_service_cache: float = _set(
+        milliseconds(0), 30000, "For how long an answer of the Auth Service is good."
+    )
+    auth_service_down: str = _set(
+        choice("refuse", "accept"),
+        "refuse",
+        "What happens to tokens while the Auth Service does not answer: they are refused for now, or"
+        " accepted by their signature alone.",
+    )
     token_refresh_threshold: float = _set(
         milliseconds(0), 300000, "How long before its token ends a client gets auth:token_expiring."
     )
@@ -263,7 +300,18 @@ _LOOPBACK: Final = tuple(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
 _PREFIXES: Final = (
-    *("API_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_", "RATE_LIMIT_"),
+    *(
+        "API_",
+        "AUTH_SERVICE_",
+        "DRAIN_",
+        "HEALTH_",
+        "INGEST_",
+        "JWT_",
+        "MAX_",
+        "METRICS_",
+        "PRESENCE_",
+        "RATE_LIMIT_",
+    ),
     *("REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "WS_"),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
@@ -362,6 +410,7 @@ def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) 
     if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):
         # Every access token would be a refresh token, and the other way round.
         yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")
+    yield from _rotation(values, given)
     ports = [("PORT", "BIND_ADDRESS")]
     ports += [(name, "API_BIND_ADDRESS") for name in ("API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")]
     for index, (name, address) in enumerate(ports):
@@ -395,6 +444,20 @@ def _redis(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> I
             yield _fault("REDIS_CA_FILE", given, "accepted is a file with certificates in PEM form")
 
 
+def _rotation(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Faults of secrets and keys that take each other's place."""
+    previous = values.get("JWT_SECRET_PREVIOUS")
+    if previous and "JWT_SECRET_PREVIOUS_UNTIL" not in given:
+        why = f"JWT_SECRET_PREVIOUS_UNTIL is not set; accepted is {INSTANT.accepted}"
+        yield _fault("JWT_SECRET_PREVIOUS", given, why)
+    if previous and previous == values.get("JWT_REFRESH_SECRET"):
+        why = "JWT_REFRESH_SECRET is the same; accepted is a secret of its own"
+        yield _fault("JWT_SECRET_PREVIOUS", given, why)
+    if values.get("AUTH_SERVICE_KEY") and "AUTH_SERVICE_URL" not in given:
+        why = "it is of no use without AUTH_SERVICE_URL; accepted is no value"
+        yield _fault("AUTH_SERVICE_KEY", given, why)
+
+
 def _missing(values: Mapping[str, Any]) -> Iterator[str]:
     """Faults of what production can't do without. What was refused already is not missing."""
     for name, accepted in (
@@ -402,6 +465,8 @@ def _missing(values: Mapping[str, Any]) -> Iterator[str]:
         ("API_KEY", "at least 16 bytes"),
         ("WS_ALLOWED_ORIGINS", SETTINGS["WS_ALLOWED_ORIGINS"].kind.accepted),
     ):
+        if name == "JWT_SECRET" and values.get("JWT_JWKS_URL"):
+            continue
         if values.get(name) in ("", ()):
             yield f"{name} is not set: production needs it; accepted is {accepted}"
     if 0 < len(values.get("API_KEY", "")) < 16:

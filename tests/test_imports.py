@@ -30,17 +30,20 @@ class Row(NamedTuple):
 
 
 LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
-LEVEL_1 = "wire broker routing metrics native deadlines periodic complaints logs banner"
+LEVEL_1 = (
+    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching"
+)
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
-    " signals"
+    " signals keys jwks introspection bans login api_keys security"
 )
-LEVEL_3 = "router handlers fanout sessions notices peers"
+LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
-    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines periodic complaints logs"
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface trust.interface"
+    " routing metrics deadlines periodic complaints logs"
 )
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
@@ -68,7 +71,11 @@ TABLE = (
         f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface connections",
         f"msgspec zope.interface {WAITING}",
     ),
-    Row("auth tokens", LEVEL_0, "jwt treq"),
+    Row("trust", LEVEL_0, "msgspec zope.interface twisted.internet.defer txredisapi"),
+    Row("fetching", LEVEL_0, "treq twisted"),
+    Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
+    Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
+    Row("jwks introspection", "keys fetching", ""),
     Row(LEVEL_3, f"{SEAMS} {LEVEL_3}", f"msgspec zope.interface {WAITING}"),
     Row(
         LEVEL_4,
