@@ -15,14 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from . import __version__, bus
-from .api_keys import ApiKeys, master_key
+from . import __version__, bus, config_file
 from .bans import Bans
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
-from .connections import Connections, IReceiver
+from .connections import Connections, IReceiver, State
 from .enforcement import Enforcement
 from .errors import Close
 from .fanout import Fanout
@@ -41,6 +40,7 @@ from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
 from .peers import Peers
+from .policy import Policy
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
@@ -76,6 +76,7 @@ class Node(MultiService):
     :param clock: the reactor, or a stand-in: IReactorTime and IReactorTCP.
     :param wall: seconds since the epoch.
     :param on_ready: called once all ports are bound, with the port of each setting.
+    :raises ConfigError: the configuration file is wrong.
     """
 
     def __init__(
@@ -96,15 +97,15 @@ class Node(MultiService):
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
+        self.policy = Policy(settings, config_file.load(settings.realtime_config), wall)
         self.metrics = Metrics()
         self.notices = Notices(self.metrics, wall)
         self.broker, self.store = self._bus()
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.metrics, wall)
+        self.fanout = Fanout(self.rooms, self.policy.rights, self.metrics, wall)
         self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
         self.security = Security(clock.seconds)
-        self.api_keys = ApiKeys([master_key(settings.api_key)] if settings.api_key else [], wall)
         self.bans = Bans(wall)
         self.trust = MemoryTrust(wall)
         self.fetcher = Fetcher(clock)
@@ -137,7 +138,7 @@ class Node(MultiService):
             sweep=self._sweep,
         )
         self.router = self._router()
-        self.ingest = Ingest(self.broker, self.store, settings.ingest_services, self.metrics, wall)
+        self.ingest = Ingest(self.broker, self.store, self.policy.routing, self.metrics, wall)
         self.relay = self._relay()
         self.engine = self._engine()
         self.door = self._door({settings.ws_path: PollingResource(self.engine)}, self.engine)
@@ -195,6 +196,7 @@ class Node(MultiService):
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
+            rights=self.policy.rights,
             notices=self.notices,
             metrics=self.metrics,
             security=self.security,
@@ -208,6 +210,7 @@ class Node(MultiService):
             authenticator=self.authenticator,
             broker=self.broker,
             store=self.store,
+            rights=self.policy.rights,
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
@@ -314,7 +317,7 @@ class Node(MultiService):
         settings = self.settings
         yield "PORT", settings.bind_address, settings.port, self.door
         api = Api(
-            keys=self.api_keys,
+            keys=self.policy.api_keys,
             security=self.security,
             moderate=Moderate(self.trust, self.security, self._wall),
             ingest=self.ingest,
@@ -377,6 +380,22 @@ class Node(MultiService):
         self.presence.start()
         self.health.phase = Phase.SERVING
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
+
+    def reload(self) -> Deferred[None]:
+        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            self.policy.apply(config_file.load(self.settings.realtime_config))
+        except ConfigError as error:
+            for fault in error.faults:
+                _log.error("the configuration stays as it was: {fault}", fault=fault)
+            return
+        _log.info("the configuration was read again")
+        for connection in self.connections:
+            if connection.state is State.LIVE:
+                await self.sessions.recheck(connection)
 
     def stopService(self) -> Deferred[None]:
         """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""

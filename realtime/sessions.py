@@ -24,6 +24,7 @@ from .errors import (
     Kicked,
     OtherSubject,
     RealtimeError,
+    RoomForbidden,
     RoomFull,
     SessionReplaced,
     TokenRevoked,
@@ -45,7 +46,8 @@ from .messages import (
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
-from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
+from .rights import Rights
+from .rooms import Rooms, check_number, mutes
 from .security import Security
 from .signals import Crowded, Ended
 
@@ -112,6 +114,7 @@ class Sessions:
         store: IStateStore,
         connections: Connections,
         rooms: Rooms,
+        rights: Rights,
         notices: Notices,
         metrics: Metrics,
         security: Security,
@@ -124,6 +127,7 @@ class Sessions:
         self._store = store
         self._connections = connections
         self._rooms = rooms
+        self._rights = rights
         self._notices = notices
         self._metrics = metrics
         self._coming: dict[_Coming, None] = {}
@@ -265,12 +269,16 @@ class Sessions:
         """The rooms that come with an identity, whether each is joined, and refusals of those too many."""
         rooms = {user_room(identity.user): False}
         rooms.update((role_room(role), False) for role in sorted(identity.roles))
-        granted = granted_rooms(identity)
-        rooms.update((room, True) for room in granted[: self._rules.rooms])
-        refused: list[RealtimeError] = [
-            TooManyRooms(f"{room}: a connection may be in {self._rules.rooms} rooms")
-            for room in granted[self._rules.rooms :]
-        ]
+        refused: list[RealtimeError] = []
+        granted = 0
+        for room in self._rights.granted_rooms(identity):
+            if not self._rights.may_be_in(identity, room):
+                refused.append(RoomForbidden(f"{room}: you may not join this room"))
+            elif granted < self._rules.rooms:
+                granted += room not in rooms
+                rooms[room] = True
+            else:
+                refused.append(TooManyRooms(f"{room}: a connection may be in {self._rules.rooms} rooms"))
         return rooms, refused
 
     def full(self, room: str) -> RealtimeError:
@@ -347,7 +355,7 @@ class Sessions:
         self, connection: Connection, identity: Identity, record: SessionRecord, offset: str | None
     ) -> bool:
         """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
-        allowed = _may_keep(identity, record)
+        allowed = all(self._rights.may_be_in(identity, room) for room in record.rooms)
         read = await self._missed(record, offset) if allowed else None
         if connection.state is State.ENDED:
             # Nobody is there to take it up, and the client may have done so by another transport.
@@ -427,7 +435,8 @@ class Sessions:
         assert identity is not None
         self._grace.cancel((record.owner, record.session))
         self._answer(connection)
-        heard = [entry for entry in missed if not mutes(connection, entry)]
+        shows, rooms = self._rights.shows, connection.rooms
+        heard = [e for e in missed if shows(identity, rooms, e) and not mutes(connection, e)]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
@@ -446,10 +455,14 @@ class Sessions:
         self, connection: Connection, known: float, missed: Iterable[Publication]
     ) -> None:
         """Presence is not logged: tell what has changed since `known` (seconds since the epoch)."""
-        changed = await self._store.changed(frozenset(connection.joined), known)
+        identity, joined, rooms = connection.identity, connection.joined, connection.rooms
+        assert identity is not None
+        seen = frozenset(room for room in joined if self._rights.may("presence", identity, room))
+        changed = await self._store.changed(seen, known)
         told = {presence.user: presence for presence in changed}
         for publication in missed:
-            if publication.event == "room:user_left":
+            shown = self._rights.shows(identity, rooms, publication)
+            if shown and publication.event == "room:user_left":
                 user = msgspec.json.decode(publication.data)["userId"]
                 if user not in told:
                     presence = await self._store.presence(user)
@@ -474,22 +487,30 @@ class Sessions:
     async def _renew(self, connection: Connection, identity: Identity) -> None:
         connection.identity = identity
         connection.warned = False
-        for room in list(connection.rooms):
-            if not may_be_in(identity, room):
-                await self.leave(connection, room)
+        await self.recheck(connection)
         if connection.state is not State.LIVE:
             return
         await self._join_defaults(connection)
 
-    async def leave(self, connection: Connection, room: str) -> None:
-        """Take a connection out of a room, and tell it."""
+    async def recheck(self, connection: Connection) -> None:
+        """Take a connection out of the rooms that its token, or the rules, do not open any more."""
+        for room in list(connection.rooms):
+            identity = connection.identity
+            if identity is not None and not self._rights.may_be_in(identity, room):
+                await self.leave(connection, room, RoomForbidden.code)
+
+    async def leave(self, connection: Connection, room: str, reason: str | None = None) -> None:
+        """Take a connection out of a room, and tell it.
+
+        :param reason: why, as a refusal's code, if it was not the client's own wish.
+        """
         joined = room in connection.joined
         await self._store.leave(connection.owner, connection.session_id, room)
         if connection.state is not State.LIVE:
             return
         self._rooms.remove(connection, room)
         if joined:
-            self._notices.left(connection, room)
+            self._notices.left(connection, room, reason)
 
     def mute(self, user: str, preferences: Preferences) -> None:
         """A user's preferences have changed: deliver by them from now on."""
@@ -630,10 +651,6 @@ class Sessions:
 
 def _no_answer(connection: Connection) -> None:
     """The client has its CONNECT already."""
-
-
-def _may_keep(identity: Identity, record: SessionRecord) -> bool:
-    return all(may_be_in(identity, room) for room in record.rooms)
 
 
 def _close_for(error: RealtimeError) -> Close:

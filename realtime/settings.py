@@ -132,6 +132,12 @@ class Settings:
         TEXT, "./.realtime", "File in which development mode keeps the secrets that it made."
     )
 
+    realtime_config: str = _set(
+        TEXT,
+        "",
+        "Configuration file (TOML): rights in rooms, routes, API keys, filters. Read again on SIGHUP.",
+    )
+
     redis_url: str = _set(
         _REDIS_URL,
         "",

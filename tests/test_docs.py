@@ -25,7 +25,7 @@ PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("docs/*.rst"), ROO
 NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
-    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl"),
+    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name"),
     *("config-settings", "editable", "peers"),
 }
 #: First parts of event names.

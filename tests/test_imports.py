@@ -29,13 +29,13 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
+LEVEL_0 = "errors messages events settings config_file kinds state names ids payload redis_url"
 LEVEL_1 = (
     "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
-    " signals keys jwks introspection bans login api_keys security"
+    " signals keys jwks introspection bans login api_keys security rights policy"
 )
 LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
 LEVEL_4 = "transport ingress"
@@ -75,6 +75,7 @@ TABLE = (
     Row("fetching", LEVEL_0, "treq twisted"),
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
     Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
+    Row("policy", "api_keys rights routing", ""),
     Row("jwks introspection", "keys fetching", ""),
     Row(LEVEL_3, f"{SEAMS} {LEVEL_3}", f"msgspec zope.interface {WAITING}"),
     Row(

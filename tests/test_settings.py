@@ -19,6 +19,7 @@ from .redis_tls import Authority
 DEFAULTS = {
     "PORT": ("3003", 3003),
     "REALTIME_ENV": ("development", "development"),
+    "REALTIME_CONFIG": ("", ""),
     "REDIS_URL": ("", ""),
     "REDIS_PASSWORD": ("", ""),
     "REDIS_DATABASE": ("3", 3),
