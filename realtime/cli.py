@@ -13,8 +13,11 @@ from typing import Final, TextIO
 
 from . import config_file
 from .api_keys import digest
+from .bans import Bans
+from .metrics import Metrics
 from .names import valid_room, valid_service, valid_user
 from .policy import Policy
+from .security import Security
 from .settings import SETTINGS, ConfigError, Setting, Settings, load, option, unknown
 from .tokens import mint
 
@@ -144,7 +147,8 @@ def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, e
     for warning in unknown(environ):
         print(f"warning: {warning}", file=err)
     settings = load(environ, make_state=False)
-    Policy(settings, config_file.load(settings.realtime_config), time.time)
+    config = config_file.load(settings.realtime_config)
+    Policy(settings, config, Bans(time.time), Metrics(), Security(time.monotonic), time.time)
     print("ok", file=out)
     return 0
 

@@ -26,7 +26,7 @@ from .settings import ConfigError
 MAX_FILE: Final = 1_048_576
 MAX_ENTRIES: Final = 1000
 MAX_WORDS: Final = 50_000
-MAX_PATTERNS: Final = 1000
+MAX_PATTERNS: Final = 200
 MAX_WORD: Final = 200
 
 #: What becomes of a message that the filter finds something in.
@@ -108,7 +108,7 @@ class SpamRule(Section, frozen=True):
     repeat: _Score = 3.0
     link: _Score = 2.0
     room: _Score = 1.0
-    message: _Score = 0.5
+    message: _Score = 0.2
 
 
 class EventLimit(Section, frozen=True):

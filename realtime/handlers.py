@@ -22,6 +22,7 @@ from .connections import Connection, State
 from .errors import BrokerUnavailable, Close, NotJoined, RealtimeError
 from .ids import unique_id
 from .messages import Audience, Event, Identity, Publication, Published, user_room
+from .moderation import Moderation
 from .notices import Notices
 from .presence import member_payload
 from .rights import Rights
@@ -77,6 +78,7 @@ class Handlers:
         broker: IBroker,
         store: IStateStore,
         rights: Rights,
+        moderation: Moderation,
         rooms: Rooms,
         sessions: Sessions,
         notices: Notices,
@@ -91,6 +93,7 @@ class Handlers:
         self._broker = broker
         self._store = store
         self._rights = rights
+        self._moderation = moderation
         self._rooms = rooms
         self._sessions = sessions
         self._notices = notices
@@ -205,8 +208,9 @@ class Handlers:
         self, connection: Connection, message: events.RoomMessage, event: Event
     ) -> Deferred[Outcome]:
         room = message.room_id
-        self._rights.check_publish(self._require_joined(connection, room), room)
-        user = connection.user
+        identity = self._require_joined(connection, room)
+        message = self._moderation.message(connection, identity, message)
+        user = identity.user
         now = int(self._wall() * 1000)
         body = _RoomMessage(room, user, message.text, message.data if message.text is None else None)
         publication = Publication(
@@ -244,7 +248,7 @@ class Handlers:
 
     def _user_typing(self, connection: Connection, typing: events.Typing, _: Event) -> Outcome:
         room = typing.room_id
-        self._rights.check_publish(self._require_joined(connection, room), room)
+        self._moderation.check_voice(self._require_joined(connection, room), room)
         change = self._typing.start if typing.typing else self._typing.stop
         if change(connection.user, room):
             self._publish_typing(connection.user, room, typing.typing)
@@ -264,7 +268,8 @@ class Handlers:
     async def _user_presence(
         self, connection: Connection, chosen: events.PresenceStatus, _: Event
     ) -> Outcome:
-        await self._store.choose(connection.user, chosen.status, chosen.text or None)
+        text = self._moderation.presence_text(connection, chosen.text)
+        await self._store.choose(connection.user, chosen.status, text or None)
         return {}
 
     async def _user_preferences(

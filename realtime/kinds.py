@@ -148,6 +148,10 @@ def _origin(text: str) -> str:
     return origin
 
 
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
 def _url(text: str) -> str:
     """A URL that nobody on the way can read or change: https, or this machine."""
     parts = urlsplit(text)
@@ -189,6 +193,7 @@ ORIGIN: Final = Kind(
     " the port may be * for any)",
     _origin,
 )
+NETWORK: Final = Kind("network", "an address, or a network such as 10.0.0.0/8", _network)
 URL: Final = Kind("url", "an https:// URL, or an http:// URL of this machine", _url)
 INSTANT: Final = Kind(
     "time", "a time with its zone, such as 2030-01-31T12:00:00Z", _instant, _shown_instant, 0.0

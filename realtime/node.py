@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from . import __version__, bus, config_file
+from .addresses import Proxies, block_of
 from .bans import Bans
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
@@ -23,7 +24,8 @@ from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
 from .connections import Connections, IReceiver, State
 from .enforcement import Enforcement
-from .errors import Close
+from .errors import Close, RateLimited, TooManyConnections
+from .escalation import Escalation
 from .fanout import Fanout
 from .fetching import Fetcher
 from .handlers import Handlers
@@ -34,7 +36,7 @@ from .ingress.http import Api
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
-from .limits import RateLimit
+from .limits import Buckets
 from .login import authenticator
 from .messages import Audience, Publication
 from .metrics import Metrics
@@ -97,16 +99,22 @@ class Node(MultiService):
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
-        self.policy = Policy(settings, config_file.load(settings.realtime_config), wall)
+        self._handshakes = (
+            Buckets(settings.rate_limit_address_handshakes, settings.rate_limit_window_ms)
+            if settings.rate_limit_address_handshakes
+            else None
+        )
         self.metrics = Metrics()
+        self.security = Security(clock.seconds)
+        self.bans = Bans(wall)
+        config = config_file.load(settings.realtime_config)
+        self.policy = Policy(settings, config, self.bans, self.metrics, self.security, wall)
         self.notices = Notices(self.metrics, wall)
         self.broker, self.store = self._bus()
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
         self.fanout = Fanout(self.rooms, self.policy.rights, self.metrics, wall)
-        self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
-        self.security = Security(clock.seconds)
-        self.bans = Bans(wall)
+        self.limit = self.policy.limit
         self.trust = MemoryTrust(wall)
         self.fetcher = Fetcher(clock)
         self.authenticator = authenticator(
@@ -182,6 +190,8 @@ class Node(MultiService):
             recovery_bytes=settings.recovery_max_bytes,
             recovery_window=settings.recovery_window,
             login=settings.ws_connection_timeout,
+            nobodies=settings.max_pending_logins,
+            evict_oldest=settings.rate_limit_connection_policy == "evict-oldest",
             grace=settings.presence_grace,
             dead=settings.ws_ping_interval + settings.ws_ping_timeout,
             warning=settings.token_refresh_threshold,
@@ -211,6 +221,7 @@ class Node(MultiService):
             broker=self.broker,
             store=self.store,
             rights=self.policy.rights,
+            moderation=self.policy.moderation,
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
@@ -221,9 +232,17 @@ class Node(MultiService):
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             typing_timeout=settings.room_typing_timeout,
         )
+        self.escalation = Escalation(
+            self._clock,
+            settings.rate_limit_max_refusals,
+            settings.rate_limit_window_ms,
+            close=lambda connection: self.sessions.end(connection, Close.RATE_LIMITED),
+            began=lambda connection: self.sessions.tell("rate limited", connection, "rate.limited"),
+        )
         return Router(
             self._clock,
             handlers=handlers,
+            escalation=self.escalation,
             sessions=self.sessions,
             presence=self.presence,
             limit=self.limit,
@@ -244,22 +263,35 @@ class Node(MultiService):
             origins=Origins(settings.origins),
             accept=self._accept,
             admit=self._admit,
+            origin_refused=self._origin_refused,
             query_token=settings.ws_query_token,
             compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
         )
 
-    def _admit(self) -> bool:
-        """Whether one more session may begin; one that owes a pong makes room for it."""
+    def _admit(self, address: str) -> None:
+        """Let one more session begin; one that owes a pong makes room for it.
+
+        :raises TooManyConnections: the node is full, or goes down.
+        :raises RateLimited: the address has begun too many.
+        """
         if self._draining:
-            return False
+            raise TooManyConnections("the service is full; try again")
+        if self._handshakes is not None:
+            wait = self._handshakes.take(block_of(address), self._clock.seconds())
+            if wait:
+                self.metrics.rate_limited("handshake")
+                if not self.settings.rate_limit_dry_run:
+                    raise RateLimited("too many connections from this address", retry_after=wait)
         if len(self.engine) < self.settings.ws_max_connections:
-            return True
+            return
         debtor = self.engine.heartbeat.debtor()
         if debtor is None:
-            return False
+            raise TooManyConnections("the service is full; try again")
         debtor.end(Close.EVICTED.reason, Close.EVICTED)
-        return True
+
+    def _origin_refused(self, address: str) -> None:
+        self.security.tell("origin refused", address=address, reason="forbidden")
 
     def _accept(self, socket: EngineSocket) -> IReceiver:
         session = SocketIOSession(self.settings.ws_max_message_bytes)
@@ -296,7 +328,11 @@ class Node(MultiService):
         return self.connections.transports()[transport]
 
     def _sweep(self) -> None:
-        self.limit.sweep(self._clock.seconds())
+        now = self._clock.seconds()
+        self.limit.sweep(now)
+        self.escalation.sweep(now)
+        if self._handshakes is not None:
+            self._handshakes.sweep(now)
         self.bans.sweep()
         self.metrics.presence_swept()
 
@@ -354,6 +390,8 @@ class Node(MultiService):
             max_sockets=2 * settings.ws_max_connections + STRANGERS,
             strangers=STRANGERS,
             strangers_per_address=STRANGERS // 2,
+            proxies=Proxies(settings.trusted_proxies if engine is not None else ()),
+            proxy_protocol=settings.proxy_protocol and engine is not None,
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:

@@ -20,7 +20,7 @@ WINDOW: Final = 10.0
 #: What it tells of; documented in docs/security.rst.
 KINDS: Final = (
     *("login", "login refused", "refresh refused", "session ended", "banned", "lifted"),
-    *("api refused", "origin refused", "rate limited", "content refused"),
+    *("api refused", "origin refused", "rate limited", "content"),
 )
 
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from . import signals
+from .addresses import block_of
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recovered, Restored
 from .connections import Connection, Connections, State
@@ -50,6 +51,7 @@ from .rights import Rights
 from .rooms import Rooms, check_number, mutes
 from .security import Security
 from .signals import Crowded, Ended
+from .strangers import Strangers
 
 _log = Logger()
 
@@ -63,6 +65,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     :ivar recovery_bytes: payload bytes that one recovery may replay.
     :ivar recovery_window: for which a session can be taken up.
     :ivar login: for which a connection may stay without an identity.
+    :ivar nobodies: how many may; of one address half as many. The oldest makes room for the newest.
+    :ivar evict_oldest: whether a user's oldest connection makes room for one past `connections`.
     :ivar grace: for which a user whose transport was lost is still shown as present.
     :ivar dead: for which a dead transport may go unnoticed (ping interval and timeout).
     :ivar warning: before a token's expiry the client is told.
@@ -75,6 +79,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     recovery_bytes: int
     recovery_window: float
     login: float
+    nobodies: int
+    evict_oldest: bool
     grace: float
     dead: float
     warning: float
@@ -133,6 +139,7 @@ class Sessions:
         self._coming: dict[_Coming, None] = {}
         self._security = security
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
+        self._nobodies: Strangers[Connection] = Strangers(rules.nobodies, max(1, rules.nobodies // 2))
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)
@@ -151,6 +158,14 @@ class Sessions:
     def opened(self, connection: Connection) -> None:
         """A transport is open: it has `SessionRules.login` to become somebody."""
         self._login.start(connection)
+        evicted = self._nobodies.add(connection, block_of(connection.handshake.address))
+        if evicted is not None:
+            self.end(evicted, Close.EVICTED)
+
+    def _is_somebody(self, connection: Connection) -> None:
+        """The connection has logged in, or is over."""
+        self._login.cancel(connection)
+        self._nobodies.remove(connection)
 
     async def connect(self, connection: Connection, command: Connect) -> None:
         """Answer a CONNECT: restore, begin, let in without identity, or refuse."""
@@ -204,7 +219,7 @@ class Sessions:
             self._dismiss(connection)
             connection.identity = None
             connection.state = State.ANONYMOUS
-            self._login.start(connection)
+            self.opened(connection)
             await self._store.forget(owner, connection.session_id)
         await self._begin(connection, identity, _no_answer)
 
@@ -251,11 +266,24 @@ class Sessions:
         try:
             return await enter()
         except TooManyConnections:
-            if self.evict(user):
+            if self.evict(user) or (self._rules.evict_oldest and await self._supersede(user)):
                 return await enter()
             # One on another node makes room for the next try.
             self._broker.signal(*signals.encode(Crowded(user))).addErrback(_failed)
             raise
+
+    async def _supersede(self, user: str) -> bool:
+        """End a user's oldest connection; whether it was here, else its node makes room soon."""
+        presence = await self._store.presence(user)
+        if not presence.metas:
+            return False
+        oldest = min(presence.metas, key=lambda meta: meta.since)
+        connection = self._connections.get(oldest.connection)
+        if connection is None:
+            await self.tell_ended(Ended(user, (oldest.connection,), Close.SUPERSEDED.reason))
+            return False
+        self.terminate(connection, Close.SUPERSEDED)
+        return True
 
     def evict(self, user: str) -> bool:
         """End one of a user's connections here that owes a pong; whether there was one."""
@@ -325,7 +353,7 @@ class Sessions:
             return
         connection.state = State.LIVE
         connection.encoding = connection.session.encoding
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         self._connections.add(connection)
         self._rooms.admit(connection)
         for room in list(connection.rooms):
@@ -541,7 +569,7 @@ class Sessions:
 
     def closed(self, connection: Connection, reason: str) -> None:
         """The transport is gone: the session waits to be taken up."""
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         live = connection.state is State.LIVE
         connection.state = State.ENDED
         if live:
@@ -558,10 +586,10 @@ class Sessions:
     def left(self, connection: Connection) -> None:
         """The client ends its session for good; it may begin another in `SessionRules.login`."""
         self._finish(connection, State.LEFT, "client_disconnect")
-        self._login.start(connection)
+        self.opened(connection)
 
     def _finish(self, connection: Connection, state: State, reason: str) -> None:
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         live = connection.state is State.LIVE
         connection.state = state
         if live:

@@ -23,6 +23,7 @@ from .kinds import (
     COUNT,
     INSTANT,
     KEY,
+    NETWORK,
     ORIGIN,
     PATH,
     PORT,
@@ -246,6 +247,46 @@ class Settings:
     rate_limit_window_ms: float = _set(milliseconds(1), 60000, "Time over which messages are counted.")
     rate_limit_max_messages: int = _set(COUNT, 100, "Messages of one user or connection in that time.")
     rate_limit_max_connections: int = _set(COUNT, 5, "Connections of one user.")
+    rate_limit_connection_policy: str = _set(
+        choice("reject", "evict-oldest"),
+        "reject",
+        "What happens to one connection more: it is refused, or the user's oldest on this node makes room.",
+    )
+    rate_limit_address_messages: int = _set(
+        integer(0, unit="count"),
+        0,
+        "Messages from one address in RATE_LIMIT_WINDOW_MS; 0 for any number. Of IPv6, from one /64.",
+    )
+    rate_limit_address_handshakes: int = _set(
+        integer(0, unit="count"),
+        0,
+        "Connections that one address may begin in RATE_LIMIT_WINDOW_MS; 0 for any number.",
+        "6000",
+    )
+    rate_limit_max_refusals: int = _set(
+        COUNT,
+        1000,
+        "Messages over the limit, of one user in RATE_LIMIT_WINDOW_MS, after which a connection is closed.",
+    )
+    rate_limit_dry_run: bool = _set(
+        BOOLEAN, False, "Count what is over the rate limits, and let it through."
+    )
+    trusted_proxies: tuple[str, ...] = _set(
+        several(NETWORK),
+        "",
+        "Networks of the proxies that are believed when they tell a client's address (X-Forwarded-For).",
+    )
+    proxy_protocol: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether connections from TRUSTED_PROXIES begin with the PROXY protocol (version 1 or 2).",
+    )
+    max_pending_logins: int = _set(
+        COUNT,
+        4096,
+        "Connections of this node that have not logged in, of one address half as many; the oldest makes"
+        " room.",
+    )
     max_rooms_per_connection: int = _set(COUNT, 100, "Rooms that one connection may have joined.")
     max_room_members: int = _set(COUNT, 1000, "Users in one room.")
     max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
@@ -306,22 +347,11 @@ _LOOPBACK: Final = tuple(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
 _PREFIXES: Final = (
-    *(
-        "API_",
-        "AUTH_SERVICE_",
-        "DRAIN_",
-        "HEALTH_",
-        "INGEST_",
-        "JWT_",
-        "MAX_",
-        "METRICS_",
-        "PRESENCE_",
-        "RATE_LIMIT_",
-    ),
-    *("REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "WS_"),
+    *("API_", "AUTH_SERVICE_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_"),
+    *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TRUSTED_", "WS_"),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
-_SHARED: Final = ("API_", "MAX_", "ROOM_", "TOKEN_")
+_SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TOKEN_", "TRUSTED_")
 #: What Kubernetes sets in every container for every service of the namespace.
 _KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 
@@ -459,6 +489,9 @@ def _rotation(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -
     if previous and previous == values.get("JWT_REFRESH_SECRET"):
         why = "JWT_REFRESH_SECRET is the same; accepted is a secret of its own"
         yield _fault("JWT_SECRET_PREVIOUS", given, why)
+    if values.get("PROXY_PROTOCOL") and not values.get("TRUSTED_PROXIES"):
+        why = "it is of no use without TRUSTED_PROXIES; accepted is false"
+        yield _fault("PROXY_PROTOCOL", given, why)
     if values.get("AUTH_SERVICE_KEY") and "AUTH_SERVICE_URL" not in given:
         why = "it is of no use without AUTH_SERVICE_URL; accepted is no value"
         yield _fault("AUTH_SERVICE_KEY", given, why)

@@ -50,6 +50,14 @@ DEFAULTS = {
     "RATE_LIMIT_WINDOW_MS": ("60000", 60.0),
     "RATE_LIMIT_MAX_MESSAGES": ("100", 100),
     "RATE_LIMIT_MAX_CONNECTIONS": ("5", 5),
+    "RATE_LIMIT_CONNECTION_POLICY": ("reject", "reject"),
+    "RATE_LIMIT_ADDRESS_MESSAGES": ("0", 0),
+    "RATE_LIMIT_ADDRESS_HANDSHAKES": ("0", 0),
+    "RATE_LIMIT_MAX_REFUSALS": ("1000", 1000),
+    "RATE_LIMIT_DRY_RUN": ("false", False),
+    "TRUSTED_PROXIES": ("", ()),
+    "PROXY_PROTOCOL": ("false", False),
+    "MAX_PENDING_LOGINS": ("4096", 4096),
     "MAX_ROOM_MEMBERS": ("1000", 1000),
     "ROOM_MESSAGE_HISTORY": ("100", 100),
     "ROOM_TYPING_TIMEOUT": ("3000", 3.0),
@@ -187,7 +195,7 @@ class LoadTests(SettingsCase):
             for name, setting in SETTINGS.items()
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
-        settings = self.load(**given)
+        settings = self.load(**given, TRUSTED_PROXIES="10.0.0.0/8")
         for name, text in given.items():
             value = getattr(settings, name.lower())
             self.assertNotEqual(value, getattr(Settings(), name.lower()), name)
@@ -201,7 +209,9 @@ class LoadTests(SettingsCase):
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
         options: dict[str, str | None] = {option(name): text for name, text in given.items()}
-        self.assertEqual(self.load(options, **dict.fromkeys(given, "wrong")), self.load(**given))
+        more = {"TRUSTED_PROXIES": "10.0.0.0/8"}
+        found = self.load(options, **dict.fromkeys(given, "wrong"), **more)
+        self.assertEqual(found, self.load(**given, **more))
 
     def test_texts_and_lists(self) -> None:
         settings = self.load(
@@ -355,6 +365,14 @@ class FaultTests(SettingsCase):
         """Production starts with JWT_JWKS_URL alone."""
         production = {name: value for name, value in PRODUCTION.items() if name != "JWT_SECRET"}
         self.assertEqual(self.load(**production, JWT_JWKS_URL="https://a.example/keys").jwt_secret, "")
+
+    def test_proxies(self) -> None:
+        """Proxies are addresses and networks; the PROXY protocol is theirs only."""
+        proxies = self.load(TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.1,2001:db8::/32").trusted_proxies
+        self.assertEqual(proxies, ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"))
+        for wrong in ("10.0.0.1/8", "proxy.example.com", "10.0.0.0/33", "*"):
+            self.assertIn("a network such as 10.0.0.0/8", self.fault(TRUSTED_PROXIES=wrong))
+        self.assertIn("TRUSTED_PROXIES", self.fault(PROXY_PROTOCOL="true"))
 
     def test_auth_service(self) -> None:
         """A key for an Auth Service that is not asked is a mistake."""

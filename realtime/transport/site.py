@@ -49,6 +49,7 @@ class IEarly(Interface):
 class Request(server.Request):
     """One HTTP request; its body is kept in memory, and no form is parsed.
 
+    :ivar client: the address of who sends it, told by a proxy or not.
     :ivar found: what the resource found when the request began.
     :ivar lost: called if the connection goes before the answer is finished.
     """
@@ -62,6 +63,7 @@ class Request(server.Request):
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, parsePOSTFormSubmission=False)
         self.site = channel.site
+        self.client = ""
         self.resource: Any = None
         self.found: Any = None
         self.lost: Callable[[], None] | None = None
