@@ -49,13 +49,16 @@ from .router import Router
 from .security import Security
 from .sessions import SessionRules, Sessions
 from .settings import ConfigError, Settings
+from .shared_limit import SharedLimit
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
 from .transport.websocket import WebSockets
+from .trust.interface import ITrust
 from .trust.memory import MemoryTrust
+from .trust.redis import RedisTrust
 from .wire.socketio import SocketIOSession
 
 _log = Logger()
@@ -115,7 +118,10 @@ class Node(MultiService):
         self.connections = Connections()
         self.fanout = Fanout(self.rooms, self.policy.rights, self.metrics, wall)
         self.limit = self.policy.limit
-        self.trust = MemoryTrust(wall)
+        self.trust = self._trust()
+        self.shared_limit = None
+        if isinstance(self.trust, RedisTrust):
+            self.shared_limit = SharedLimit(clock, self.limit, self.trust)
         self.fetcher = Fetcher(clock)
         self.authenticator = authenticator(
             settings, self.bans, self.trust, self.fetcher, clock=clock, wall=wall
@@ -128,6 +134,7 @@ class Node(MultiService):
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
+            banned=self.trust.signalled if isinstance(self.trust, RedisTrust) else _unheard,
         )
         self.enforcement = Enforcement(
             self.bans,
@@ -171,6 +178,12 @@ class Node(MultiService):
             sessions=lambda: embedded.sessions,
         )
         return broker, embedded
+
+    def _trust(self) -> ITrust:
+        """What keeps bans, families of refresh tokens, and users' limits: this process, or Redis."""
+        if isinstance(self.broker, RedisBroker):
+            return RedisTrust(self._clock, self.broker, self._wall)
+        return MemoryTrust(self._wall)
 
     def _relay(self) -> Relay | None:
         """What takes in what services publish on Redis, where there is one."""
@@ -413,6 +426,8 @@ class Node(MultiService):
         if self.relay is not None:
             self.relay.start()
         self.enforcement.start()
+        if self.shared_limit is not None:
+            self.shared_limit.start()
         self.authenticator.start()
         self.sessions.start()
         self.presence.start()
@@ -451,6 +466,8 @@ class Node(MultiService):
         self.presence.stop()
         self.authenticator.stop()
         self.enforcement.stop()
+        if self.shared_limit is not None:
+            self.shared_limit.stop()
         await self.fetcher.stop()
         if self.relay is not None:
             await self.relay.stop()
@@ -485,6 +502,10 @@ class Node(MultiService):
                 await deferLater(self._clock, DRAIN_PAUSE)
         while self.engine.sessions and self._clock.seconds() < deadline:
             await deferLater(self._clock, DRAIN_PAUSE)
+
+
+def _unheard(data: bytes) -> None:
+    """No other node makes bans."""
 
 
 def _port(listening: IListeningPort) -> int:

@@ -75,7 +75,7 @@ TABLE = (
         f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface connections",
         f"msgspec zope.interface {WAITING}",
     ),
-    Row("trust", LEVEL_0, "msgspec zope.interface twisted.internet.defer txredisapi"),
+    Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),
     Row("fetching", LEVEL_0, "treq twisted"),
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
     Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
