@@ -13,6 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
 
 from . import __version__, bus, config_file
@@ -55,6 +56,7 @@ from .transport.engine import EngineServer, EngineSocket
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
+from .transport.tls import Certificates
 from .transport.websocket import WebSockets
 from .trust.interface import ITrust
 from .trust.memory import MemoryTrust
@@ -105,6 +107,11 @@ class Node(MultiService):
         self._handshakes = (
             Buckets(settings.rate_limit_address_handshakes, settings.rate_limit_window_ms)
             if settings.rate_limit_address_handshakes
+            else None
+        )
+        self.certificates = (
+            Certificates(clock, settings.tls_certificate, settings.tls_key)
+            if settings.tls_certificate
             else None
         )
         self.metrics = Metrics()
@@ -364,7 +371,7 @@ class Node(MultiService):
 
     def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
         settings = self.settings
-        yield "PORT", settings.bind_address, settings.port, self.door
+        yield "PORT", settings.bind_address, settings.port, self._secured(self.door)
         api = Api(
             keys=self.policy.api_keys,
             security=self.security,
@@ -385,6 +392,12 @@ class Node(MultiService):
         for name, (port, mounts) in operators.items():
             yield name, settings.api_bind_address, port, self._door(mounts)
 
+    def _secured(self, door: DoorFactory) -> IProtocolFactory:
+        """The clients' port, over TLS where that is configured."""
+        if self.certificates is None:
+            return door
+        return TLSMemoryBIOFactory(self.certificates, False, door, self._clock)
+
     def _door(self, mounts: Mapping[str, IResource], engine: EngineServer | None = None) -> DoorFactory:
         settings = self.settings
         websockets = WebSockets(
@@ -394,7 +407,7 @@ class Node(MultiService):
         )
         return DoorFactory(
             clock=self._clock,
-            site=Site(mounts),
+            site=Site(mounts, round(settings.tls_hsts)),
             upgrades={} if engine is None else {settings.ws_path: engine},
             websockets=websockets,
             head_timeout=settings.ws_handshake_timeout,
@@ -425,6 +438,8 @@ class Node(MultiService):
         self.store.start(self.peers)
         if self.relay is not None:
             self.relay.start()
+        if self.certificates is not None:
+            self.certificates.start()
         self.enforcement.start()
         if self.shared_limit is not None:
             self.shared_limit.start()
@@ -465,6 +480,8 @@ class Node(MultiService):
         self.sessions.stop()
         self.presence.stop()
         self.authenticator.stop()
+        if self.certificates is not None:
+            self.certificates.stop()
         self.enforcement.stop()
         if self.shared_limit is not None:
             self.shared_limit.stop()

@@ -276,6 +276,18 @@ class Settings:
         "",
         "Networks of the proxies that are believed when they tell a client's address (X-Forwarded-For).",
     )
+    tls_certificate: str = _set(
+        TEXT,
+        "",
+        "File with the certificate, and its chain, of the clients' port (PEM); unset, no TLS. Read again"
+        " when it changes.",
+    )
+    tls_key: str = _set(TEXT, "", "File with the private key of TLS_CERTIFICATE (PEM).")
+    tls_hsts: float = _set(
+        milliseconds(0, YEAR),
+        0,
+        "For how long browsers are told to come by https only (Strict-Transport-Security); 0 for not.",
+    )
     proxy_protocol: bool = _set(
         BOOLEAN,
         False,
@@ -348,10 +360,11 @@ _LOOPBACK: Final = tuple(
 )
 _PREFIXES: Final = (
     *("API_", "AUTH_SERVICE_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_"),
-    *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TRUSTED_", "WS_"),
+    *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TLS_", "TRUSTED_"),
+    *("WS_",),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
-_SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TOKEN_", "TRUSTED_")
+_SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
 #: What Kubernetes sets in every container for every service of the namespace.
 _KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 
@@ -491,6 +504,12 @@ def _rotation(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -
         yield _fault("JWT_SECRET_PREVIOUS", given, why)
     if values.get("PROXY_PROTOCOL") and not values.get("TRUSTED_PROXIES"):
         why = "it is of no use without TRUSTED_PROXIES; accepted is false"
+        yield _fault("PROXY_PROTOCOL", given, why)
+    if bool(values.get("TLS_CERTIFICATE")) != bool(values.get("TLS_KEY")):
+        name = "TLS_CERTIFICATE" if values.get("TLS_CERTIFICATE") else "TLS_KEY"
+        yield _fault(name, given, "TLS_CERTIFICATE and TLS_KEY go together; accepted are both or none")
+    if values.get("TLS_CERTIFICATE") and values.get("PROXY_PROTOCOL"):
+        why = "the PROXY protocol is not taken before TLS; accepted is false, or TLS that the proxy ends"
         yield _fault("PROXY_PROTOCOL", given, why)
     if values.get("AUTH_SERVICE_KEY") and "AUTH_SERVICE_URL" not in given:
         why = "it is of no use without AUTH_SERVICE_URL; accepted is no value"

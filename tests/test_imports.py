@@ -89,7 +89,7 @@ TABLE = (
     Row(
         LEVEL_4,
         f"{SEAMS} {LEVEL_3} wire",
-        "msgspec zope.interface twisted autobahn txaio klein werkzeug.exceptions prometheus_client",
+        "msgspec zope.interface twisted OpenSSL autobahn txaio klein werkzeug.exceptions prometheus_client",
     ),
     # What answers HTTP does so on the listeners' own requests.
     Row("ingress", "transport.site", ""),

@@ -57,6 +57,9 @@ DEFAULTS = {
     "RATE_LIMIT_DRY_RUN": ("false", False),
     "TRUSTED_PROXIES": ("", ()),
     "PROXY_PROTOCOL": ("false", False),
+    "TLS_CERTIFICATE": ("", ""),
+    "TLS_KEY": ("", ""),
+    "TLS_HSTS": ("0", 0.0),
     "MAX_PENDING_LOGINS": ("4096", 4096),
     "MAX_ROOM_MEMBERS": ("1000", 1000),
     "ROOM_MESSAGE_HISTORY": ("100", 100),
@@ -373,6 +376,13 @@ class FaultTests(SettingsCase):
         for wrong in ("10.0.0.1/8", "proxy.example.com", "10.0.0.0/33", "*"):
             self.assertIn("a network such as 10.0.0.0/8", self.fault(TRUSTED_PROXIES=wrong))
         self.assertIn("TRUSTED_PROXIES", self.fault(PROXY_PROTOCOL="true"))
+
+    def test_tls(self) -> None:
+        """A certificate needs its key; the PROXY protocol is not taken before TLS."""
+        self.assertIn("go together", self.fault(TLS_CERTIFICATE="a"))
+        self.assertIn("go together", self.fault(TLS_KEY="a"))
+        both = {"TLS_CERTIFICATE": "a", "TLS_KEY": "b", "TRUSTED_PROXIES": "10.0.0.0/8"}
+        self.assertIn("before TLS", self.fault(**both, PROXY_PROTOCOL="true"))
 
     def test_auth_service(self) -> None:
         """A key for an Auth Service that is not asked is a mistake."""

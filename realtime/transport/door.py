@@ -37,6 +37,7 @@ from ..wire.request import (
     too_slow,
 )
 from .site import Channel, Request, Site, reason
+from .tls import half_close
 from .websocket import WebSockets, handshake
 
 #: Seconds that a refused peer has to read the refusal and go.
@@ -317,7 +318,7 @@ class Door(Protocol):
         version = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Cache-Control: no-store\r\n%bConnection: close\r\n\r\n%b"
+            b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n%b"
             % (status, reason(status), len(body), version, body)
         )
         self._close(self.factory.lingering)
@@ -336,8 +337,7 @@ class Door(Protocol):
         self.factory.forget(self)
         deadlines.start(self)
         self.transport.unregisterProducer()
-        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
-        half_close()
+        half_close(self.transport)
 
     def abort(self) -> None:
         """Drop the connection."""
