@@ -12,6 +12,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from .broker.redis_tls import Strict, trusted
 
 #: Bytes of an answer, at most.
 MAX_ANSWER: Final = 262_144
@@ -24,6 +28,14 @@ class FetchFailed(Exception):
     """There was no answer that can be used; the text says why, and holds nothing secret."""
 
 
+@implementer(IPolicyForHTTPS)
+class _Strictly:
+    """Whose certificate is accepted: one of an authority that the system trusts, for the very host."""
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Strict:
+        return Strict(hostname.decode("ascii"), trusted(b""))
+
+
 class Fetcher:
     """Asks other services.
 
@@ -34,7 +46,7 @@ class Fetcher:
         self._clock = clock
         self._pool = HTTPConnectionPool(clock)
         self._pool.maxPersistentPerHost = _KEPT
-        self._client = HTTPClient(Agent(clock, connectTimeout=10, pool=self._pool))
+        self._client = HTTPClient(Agent(clock, _Strictly(), connectTimeout=10, pool=self._pool))
 
     def stop(self) -> Deferred[None]:
         """Close what is kept open."""

@@ -19,6 +19,7 @@ from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recover
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
+    AuthRequired,
     AuthUnavailable,
     BrokerUnavailable,
     Close,
@@ -211,6 +212,9 @@ class Sessions:
         except RealtimeError as error:
             self.tell("login refused", connection, error.code)
             raise
+        if connection.state is State.ENDED:
+            # It went while the token was looked at; nobody is answered.
+            raise AuthRequired()
         if connection.state is State.LIVE:
             if connection.user == identity.user:
                 await self._renew(connection, identity)

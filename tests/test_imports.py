@@ -76,7 +76,7 @@ TABLE = (
         f"msgspec zope.interface {WAITING}",
     ),
     Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),
-    Row("fetching", LEVEL_0, "treq twisted"),
+    Row("fetching", f"{LEVEL_0} broker.redis_tls", "treq twisted zope.interface"),
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
     Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
     Row("policy", "api_keys bans content moderation rights routing limits security", ""),

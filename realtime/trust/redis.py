@@ -2,8 +2,8 @@
 
 Every change is one script, which counts it and tells all nodes by a signal. A node that hears of a
 change out of turn, or finds the count to be another when it looks once a second, reads all bans anew.
-Where the count has gone back, Redis has lost changes: what this node still knows it writes again, so
-that nobody is trusted anew by it.
+Where the count has gone back or begun anew, Redis has lost changes: what this node still knows it
+writes again, so that nobody is trusted anew by it.
 """
 
 from __future__ import annotations
@@ -106,11 +106,13 @@ class RedisTrust:
             _log.failure("bans could not be read", result)
 
     async def _read(self) -> None:
-        version, *found = await self._broker.read("bans", self._version)
+        told, *found = await self._broker.read("bans", self._version)
         if not found or self._heard is None:
             return
+        version = int(told)
         bans = {(ban.kind, ban.key): ban for ban in map(_decode_ban, found[0])}
-        lost = [] if version > self._version else [b for key, b in self._bans.items() if key not in bans]
+        goes_on = version > self._version and version >> 32 == self._version >> 32
+        lost = [] if goes_on else [ban for key, ban in self._bans.items() if key not in bans]
         self._version = version
         self._bans = bans
         for ban in lost:

@@ -1,24 +1,18 @@
 -- Keep a ban, and tell all nodes.
 --
--- Bans are a hash by kind and key; those that end by themselves are in a set by their end. The version
--- counts changes: who hears of one that does not follow on what is known there has missed some.
---
 -- ARGV: run, field, ban as JSON, its end (ms, 0 for never), the change as JSON, bans at most.
 -- Answers {'OK'}, or {'FULL'}.
-
-local BANS = PREFIX .. 'bans'
-local ENDS = PREFIX .. 'bans:ends'
-local VERSION = PREFIX .. 'bans:version'
+-- uses bans_version.lua
 
 local over = redis.call('ZRANGEBYSCORE', ENDS, '-inf', NOW, 'LIMIT', 0, 1000)
 local known = redis.call('HEXISTS', BANS, ARGV[2])
-local count = redis.call('HLEN', BANS)
+local bans = redis.call('HLEN', BANS)
 redis.call('EXISTS', VERSION)
 for _, field in ipairs(over) do
   redis.call('HDEL', BANS, field)
   redis.call('ZREM', ENDS, field)
 end
-if known == 0 and count - #over >= tonumber(ARGV[6]) then
+if known == 0 and bans - #over >= tonumber(ARGV[6]) then
   return { 'FULL' }
 end
 redis.call('HSET', BANS, ARGV[2], ARGV[3])
@@ -27,6 +21,5 @@ if ARGV[4] == '0' then
 else
   redis.call('ZADD', ENDS, ARGV[4], ARGV[2])
 end
-local version = redis.call('INCR', VERSION)
-redis.call(PUBLISH, PREFIX .. 'signals', 'banned\n{"version":' .. version .. ',"change":' .. ARGV[5] .. '}')
+count(ARGV[5])
 return { 'OK' }

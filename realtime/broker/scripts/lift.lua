@@ -1,10 +1,7 @@
 -- End a ban, and tell all nodes.
 --
 -- ARGV: run, field, what to tell before and after the ban as JSON. Answers {'OK', the ban as JSON or ''}.
-
-local BANS = PREFIX .. 'bans'
-local ENDS = PREFIX .. 'bans:ends'
-local VERSION = PREFIX .. 'bans:version'
+-- uses bans_version.lua
 
 local ban = redis.call('HGET', BANS, ARGV[2])
 local ends = redis.call('ZSCORE', ENDS, ARGV[2])
@@ -14,9 +11,7 @@ if not ban then
 end
 redis.call('HDEL', BANS, ARGV[2])
 redis.call('ZREM', ENDS, ARGV[2])
-local version = redis.call('INCR', VERSION)
-local change = ARGV[3] .. ban .. ARGV[4]
-redis.call(PUBLISH, PREFIX .. 'signals', 'banned\n{"version":' .. version .. ',"change":' .. change .. '}')
+count(ARGV[3] .. ban .. ARGV[4])
 if ends and tonumber(ends) <= NOW then
   ban = ''
 end
