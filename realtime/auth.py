@@ -120,6 +120,11 @@ class Authenticator:
         self._jwks = jwks
         self._introspection = introspection
 
+    @property
+    def keys_age(self) -> float:
+        """Seconds since public keys were fetched; -1 for never."""
+        return -1.0 if self._jwks is None else self._jwks.age
+
     def start(self) -> None:
         """Begin to keep what has to be fetched."""
         if self._jwks is not None:

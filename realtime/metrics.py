@@ -307,6 +307,12 @@ class Metrics:
         self._channels = gauge("channels", "Channels whose log is kept.")
         self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
+        self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
+        self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
+        self._limited_users = gauge("limited_users", "Users of whom a rate limit is remembered.")
+        self._keys_age = gauge(
+            "jwks_age_seconds", "Since the keys of JWT_JWKS_URL were fetched; -1 for never, or without one."
+        )
 
     def _name_connection_counters(self) -> None:
         ends = (*TRANSPORT_ENDS, *(close.reason for close in Close))
@@ -377,6 +383,20 @@ class Metrics:
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
+
+    def watch_trust(
+        self,
+        *,
+        bans: Callable[[], float],
+        pending_logins: Callable[[], float],
+        limited_users: Callable[[], float],
+        keys_age: Callable[[], float],
+    ) -> None:
+        """Take what is known of whom not to trust, and how much, from these functions."""
+        self._bans.set_function(bans)
+        self._pending_logins.set_function(pending_logins)
+        self._limited_users.set_function(limited_users)
+        self._keys_age.set_function(keys_age)
 
     def watch_logs(
         self,

@@ -11,7 +11,7 @@ from .bans import Bans
 from .config_file import ContentRule, Mode, SpamRule
 from .connections import Connection
 from .content import NoFilter
-from .errors import ContentRefused, InvalidMessage, Muted, SpamRefused
+from .errors import ContentRefused, Muted, SpamRefused
 from .events import RoomMessage
 from .messages import Identity
 from .metrics import Metrics
@@ -100,11 +100,7 @@ class Moderation:
             if text == message.text:
                 return message
             return msgspec.structs.replace(message, text=text)
-        try:
-            value = msgspec.json.decode(message.data)
-        except msgspec.DecodeError as error:
-            # What is handed on as it is need not be read by us, such as a number that is too large.
-            raise InvalidMessage(f"data: {error}") from None
+        value = msgspec.json.decode(message.data)
         texts = _Texts(lambda text: self._text(connection, text, mode, message.room_id))
         changed = texts.visit(value)
         if not texts.changed:

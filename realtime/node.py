@@ -343,6 +343,12 @@ class Node(MultiService):
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
         )
+        self.metrics.watch_trust(
+            bans=lambda: len(self.bans),
+            pending_logins=lambda: self.sessions.nobodies,
+            limited_users=lambda: len(self.limit),
+            keys_age=lambda: self.authenticator.keys_age,
+        )
 
     def _count(self, transport: str) -> int:
         return self.connections.transports()[transport]

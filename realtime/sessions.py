@@ -163,6 +163,11 @@ class Sessions:
         if evicted is not None:
             self.end(evicted, Close.EVICTED)
 
+    @property
+    def nobodies(self) -> int:
+        """How many connections have not logged in."""
+        return len(self._nobodies)
+
     def _is_somebody(self, connection: Connection) -> None:
         """The connection has logged in, or is over."""
         self._login.cancel(connection)

@@ -13,6 +13,7 @@ from realtime.errors import Close
 from realtime.heartbeat import PATIENCE
 from realtime.node import Node
 from realtime.settings import ConfigError, Settings
+from realtime.trust.interface import Ban
 
 from .house import SECRET, House
 from .transport.peer import CLOSE, Peer
@@ -174,6 +175,10 @@ class FigureTests(_AtTheDoor):
         figures = ("sessions", "channels", "log_entries", "strangers")
         self.assertEqual([value(f"realtime_{name}") for name in figures], [1, 2, 1, 1])
         self.assertGreater(value("realtime_log_bytes"), 20)
+        house.node.trust.ban(Ban("block", "mallory"))
+        self.websocket(house)
+        trust = ("bans", "pending_logins", "limited_users", "jwks_age_seconds")
+        self.assertEqual([value(f"realtime_{name}") for name in trust], [1, 1, 0, -1])
         self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
         peer.wire.hang_up()
         self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 0)
