@@ -29,12 +29,9 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = (
-    "errors messages events settings config_file kinds state names ids payload redis_url addresses"
-)
+LEVEL_0 = "errors messages events settings config_file kinds state names ids payload redis_url addresses"
 LEVEL_1 = (
-    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching"
-    " strangers"
+    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
