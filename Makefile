@@ -17,14 +17,14 @@ install := $(bin)/pip install --quiet --disable-pip-version-check --config-setti
 dotted = $(subst /,.,$(patsubst %.py,%,$(patsubst %/__init__.py,%,$(1))))
 packages := $(call dotted,$(wildcard tests/*/__init__.py))
 unit := $(call dotted,$(wildcard tests/test_*.py)) \
-	$(filter-out tests.clients tests.faults tests.load,$(packages))
+	$(filter-out tests.clients tests.faults tests.attacks tests.load,$(packages))
 integration := tests.ingress $(call dotted,$(wildcard tests/clients/test_http*.py tests/clients/test_publish*.py))
 websocket := tests.wire tests.transport tests.conformance tests.clients
 load := tests.load
-connection := tests.faults $(call dotted,$(wildcard tests/clients/test_recover*.py))
+connection := tests.faults tests.attacks $(call dotted,$(wildcard tests/clients/test_recover*.py))
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench bench-self coverage lint style types docs clean
+.PHONY: bench bench-self coverage faults fuzz audit lint style types docs clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -37,6 +37,8 @@ help:
 	@echo 'bench             the service beside its peers, measured'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
 	@echo 'faults            cuts and rubbish in their full form'
+	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
+	@echo 'audit             known vulnerabilities of the packages that are installed'
 	@echo 'coverage          lines and branches that the unit tests reach'
 	@echo 'lint types        ruff; mypy'
 	@echo 'style             let ruff rewrite what it can'
@@ -73,7 +75,17 @@ bench-self: $(VENV)/.test tools
 
 # the seeded parts of the suite in their full form
 faults: $(VENV)/.test $(clients) tools
-	FAULTS=full RUBBISH=10000 $(trial) $(connection)
+	FAULTS=full RUBBISH=10000 FLOOD=20 $(trial) $(connection)
+
+SECONDS ?= 300
+DECODERS ?= engine socketio request api payloads tokens texts
+
+fuzz: $(VENV)/.test
+	for decoder in $(DECODERS); do $(bin)/python -m tests.fuzz $$decoder $(SECONDS) || exit 1; done
+
+# of what is needed to run, not of what only the tests need
+audit: $(VENV)/.test
+	$(bin)/pip-audit --skip-editable
 
 coverage: $(VENV)/.test tools
 	$(bin)/coverage run --branch --source realtime -m twisted.trial $(unit)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
-from .names import valid_room, valid_user
+from . import config_file
+from .api_keys import digest
+from .bans import Bans
+from .metrics import Metrics
+from .names import valid_room, valid_service, valid_user
+from .policy import Policy
+from .security import Security
 from .settings import SETTINGS, ConfigError, Setting, Settings, load, option, unknown
 from .tokens import mint
 
@@ -74,8 +82,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     settings.set_defaults(run=_settings)
 
-    check = commands.add_parser("check", help="validate the environment; print every fault")
+    check = commands.add_parser(
+        "check", help="validate the environment and the configuration file; print every fault"
+    )
     check.set_defaults(run=_check)
+
+    key = commands.add_parser(
+        "key", help="make an API key, and print it with its entry of the configuration file"
+    )
+    key.add_argument("--name", required=True, type=_service, help="which service it is for")
+    key.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        help="a channel, or the beginning of some and *; may be repeated",
+    )
+    key.set_defaults(run=_key)
     return parser
 
 
@@ -100,6 +122,12 @@ def _room(text: str) -> str:
     return text
 
 
+def _service(text: str) -> str:
+    if not valid_service(text):
+        raise argparse.ArgumentTypeError("a-z 0-9 _ - and at most 32 characters, a letter first")
+    return text
+
+
 def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= _LONGEST):
         raise argparse.ArgumentTypeError(f"seconds from 1 to {_LONGEST}")
@@ -118,8 +146,20 @@ def _token(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, e
 def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
     for warning in unknown(environ):
         print(f"warning: {warning}", file=err)
-    load(environ, make_state=False)
+    settings = load(environ, make_state=False)
+    config = config_file.load(settings.realtime_config)
+    Policy(settings, config, Bans(time.time), Metrics(), Security(time.monotonic), time.time)
     print("ok", file=out)
+    return 0
+
+
+def _key(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    key = secrets.token_urlsafe(32)
+    print(f"{key}\n", file=out)
+    print("[[api_keys]]", file=out)
+    print(f"name = {json.dumps(asked.name)}", file=out)
+    print(f'sha256 = "{digest(key).hex()}"', file=out)
+    print(f"channels = {json.dumps(asked.channel)}", file=out)
     return 0
 
 

@@ -17,6 +17,7 @@ class RealtimeError(Exception):
     :cvar code: stable, dotted, for programs.
     :cvar temporary: whether the same request may succeed later.
     :cvar status: the HTTP status that says the same.
+    :cvar retry: for a temporary one, `retry_after` where it is not known better.
     :param message: for people; names what was wrong and what is accepted. Never carries a token.
     :param retry_after: seconds until a repetition makes sense, where that is known.
     """
@@ -24,11 +25,12 @@ class RealtimeError(Exception):
     code: ClassVar[str] = "internal.error"
     temporary: ClassVar[bool] = False
     status: ClassVar[int] = 500
+    retry: ClassVar[float | None] = None
     default: ClassVar[str] = "the service failed; nothing was done"
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
         self.message = message or self.default
-        self.retry_after = retry_after
+        self.retry_after = self.retry if retry_after is None else retry_after
         super().__init__(self.message)
 
     def refusal(self, event: str | None = None) -> dict[str, Any]:
@@ -89,6 +91,26 @@ class ExpiredToken(RealtimeError):
     default = "the token has expired"
 
 
+class TokenRevoked(RealtimeError):
+    code = "auth.token_revoked"
+    status = 401
+    default = "the token was revoked: log in again"
+
+
+class UserBlocked(RealtimeError):
+    code = "auth.blocked"
+    status = 403
+    default = "this user is blocked"
+
+
+class AuthUnavailable(RealtimeError):
+    code = "auth.unavailable"
+    temporary = True
+    retry = 5.0
+    status = 503
+    default = "tokens can't be checked now; try again"
+
+
 class OtherSubject(RealtimeError):
     code = "auth.other_subject"
     status = 403
@@ -122,8 +144,28 @@ class RoomForbidden(RealtimeError):
 class RoomFull(RealtimeError):
     code = "room.full"
     temporary = True
+    retry = 5.0
     status = 409
     default = "the room is full"
+
+
+class Muted(RealtimeError):
+    code = "room.muted"
+    status = 403
+    default = "you are muted in this room"
+
+
+class ContentRefused(RealtimeError):
+    code = "content.refused"
+    status = 400
+    default = "the text holds what is not wanted here"
+
+
+class SpamRefused(RealtimeError):
+    code = "content.spam"
+    temporary = True
+    status = 429
+    default = "this looks like spam: wait before you send more"
 
 
 class NotJoined(RealtimeError):
@@ -141,6 +183,7 @@ class TooManyRooms(RealtimeError):
 class RateLimited(RealtimeError):
     code = "rate.limited"
     temporary = True
+    retry = 1.0
     status = 429
     default = "too many messages"
 
@@ -148,6 +191,7 @@ class RateLimited(RealtimeError):
 class TooManyConnections(RealtimeError):
     code = "connection.limit"
     temporary = True
+    retry = 1.0
     status = 503
     default = "too many connections"
 
@@ -188,6 +232,12 @@ class Unauthorized(RealtimeError):
     default = "send the API key: Authorization: Bearer KEY"
 
 
+class ApiForbidden(RealtimeError):
+    code = "api.forbidden"
+    status = 403
+    default = "this key is not for that"
+
+
 class NotFound(RealtimeError):
     code = "api.not_found"
     status = 404
@@ -200,9 +250,16 @@ class MethodNotAllowed(RealtimeError):
     default = "this path does not take that method"
 
 
+class TooManyBans(RealtimeError):
+    code = "trust.limit"
+    status = 409
+    default = "too many revocations, blocks and mutes stand: lift some"
+
+
 class BrokerUnavailable(RealtimeError):
     code = "broker.unavailable"
     temporary = True
+    retry = 1.0
     status = 503
     default = "the message bus is away; try again"
 
@@ -225,9 +282,13 @@ class Close(enum.Enum):
     PROTOCOL_ERROR = 4010, "protocol.error"
     TOO_LARGE = 4011, "message.too_large"
     INTERNAL = 4012, "internal.error"
+    AUTH_UNAVAILABLE = 4013, "auth.unavailable"
+    RATE_LIMITED = 4014, "rate.limited"
     KICKED = 4501, "kicked"
     LOGOUT = 4502, "logout"
     REFUSED = 4503, "refused"
+    REVOKED = 4504, "revoked"
+    SUPERSEDED = 4505, "superseded"
 
     @property
     def number(self) -> int:

@@ -14,6 +14,7 @@ from .errors import Close
 from .events import Loss, loss_of
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
+from .rights import PRESENCE, Rights
 from .rooms import Room, Rooms
 from .wire.session import Frame
 
@@ -30,8 +31,9 @@ class Fanout:
     :param wall: seconds since the epoch.
     """
 
-    def __init__(self, rooms: Rooms, metrics: Metrics, wall: Callable[[], float]) -> None:
+    def __init__(self, rooms: Rooms, rights: Rights, metrics: Metrics, wall: Callable[[], float]) -> None:
         self._rooms = rooms
+        self._rights = rights
         self._metrics = metrics
         self._wall = wall
 
@@ -81,6 +83,12 @@ class Fanout:
         else:
             receivers = tuple(
                 dict.fromkeys(c for room in found for c in _listening(room, publication.event))
+            )
+        if self._rights.hiding and publication.event in PRESENCE:
+            receivers = tuple(
+                c
+                for c in receivers
+                if c.identity is not None and self._rights.shows(c.identity, c.rooms, publication)
             )
         excepted = self._excepted(audience, receivers)
         return tuple(c for c in receivers if c not in excepted) if excepted else receivers

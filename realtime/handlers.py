@@ -19,12 +19,14 @@ from . import events, history, signals
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, State
-from .errors import BrokerUnavailable, Close, NotJoined
+from .errors import BrokerUnavailable, Close, NotJoined, RealtimeError
 from .ids import unique_id
-from .messages import Audience, Event, Publication, Published, user_room
+from .messages import Audience, Event, Identity, Publication, Published, user_room
+from .moderation import Moderation
 from .notices import Notices
 from .presence import member_payload
-from .rooms import Rooms, Typing, check_entry, check_name, check_number
+from .rights import Rights
+from .rooms import Rooms, Typing, check_number
 from .sessions import Sessions
 from .signals import Preferred
 
@@ -75,6 +77,8 @@ class Handlers:
         authenticator: Authenticator,
         broker: IBroker,
         store: IStateStore,
+        rights: Rights,
+        moderation: Moderation,
         rooms: Rooms,
         sessions: Sessions,
         notices: Notices,
@@ -88,6 +92,8 @@ class Handlers:
         self._authenticator = authenticator
         self._broker = broker
         self._store = store
+        self._rights = rights
+        self._moderation = moderation
         self._rooms = rooms
         self._sessions = sessions
         self._notices = notices
@@ -125,12 +131,19 @@ class Handlers:
     async def _auth_token_refresh(
         self, connection: Connection, refresh: events.TokenRefresh, _: Event
     ) -> Outcome:
+        try:
+            return await self._refreshed(connection, refresh)
+        except RealtimeError as error:
+            self._sessions.tell("refresh refused", connection, error.code)
+            raise
+
+    async def _refreshed(self, connection: Connection, refresh: events.TokenRefresh) -> Outcome:
         if refresh.token is not None:
-            identity = self._authenticator.identify(refresh.token)
+            identity = await self._authenticator.identify(refresh.token)
             await self._sessions.refresh(connection, identity)
             return _identity_fields(connection)
         assert refresh.refresh_token is not None
-        refreshed = self._authenticator.refresh(refresh.refresh_token, connection.user)
+        refreshed = await self._authenticator.refresh(refresh.refresh_token, connection.user)
         await self._sessions.refresh(connection, refreshed.identity)
         return {
             **_identity_fields(connection),
@@ -144,7 +157,7 @@ class Handlers:
         room = join.room_id
         identity = connection.identity
         assert identity is not None
-        check_entry(identity, room)
+        self._rights.check_join(identity, room)
         entering = room not in connection.joined
         if entering:
             check_number(connection, self._max_rooms)
@@ -154,17 +167,19 @@ class Handlers:
         if entering and connection.state is State.LIVE:
             self._rooms.enter(connection, room, True)
             self._notices.joined(connection, room)
-        return await self._join_answer(join, joined)
+        return await self._join_answer(identity, join, joined)
 
-    async def _join_answer(self, join: events.RoomJoin, joined: Joined) -> Outcome:
+    async def _join_answer(self, identity: Identity, join: events.RoomJoin, joined: Joined) -> Outcome:
         room = join.room_id
-        members = await self._store.members(room)
+        members = await self._store.members(room) if self._rights.may("presence", identity, room) else []
         fields: Fields = {
             "roomId": room,
             "members": [member_payload(presence) for presence in members],
             "position": joined.position,
         }
         shown: Sequence[Publication] | None = None
+        if not self._rights.may("history", identity, room):
+            return {**fields, "history": []}
         if join.position is not None:
             missed = await self._broker.missed(room, join.position)
             if missed is not None and len(self._fit(missed, newest=True)) == len(missed):
@@ -181,7 +196,7 @@ class Handlers:
 
     async def _room_leave(self, connection: Connection, leave: events.RoomLeave, _: Event) -> Outcome:
         room = leave.room_id
-        check_name(room)
+        self._rights.check_name(room)
         if room not in connection.joined:
             raise NotJoined()
         if self._typing.stop(connection.user, room):
@@ -193,8 +208,9 @@ class Handlers:
         self, connection: Connection, message: events.RoomMessage, event: Event
     ) -> Deferred[Outcome]:
         room = message.room_id
-        self._require_joined(connection, room)
-        user = connection.user
+        identity = self._require_joined(connection, room)
+        message = self._moderation.message(connection, identity, message)
+        user = identity.user
         now = int(self._wall() * 1000)
         body = _RoomMessage(room, user, message.text, message.data if message.text is None else None)
         publication = Publication(
@@ -213,23 +229,26 @@ class Handlers:
         return self._broker.publish(publication, key).addCallback(_published_fields)
 
     async def _room_history(self, connection: Connection, asked: events.RoomHistory, _: Event) -> Outcome:
-        self._require_joined(connection, asked.room_id)
+        identity = self._require_joined(connection, asked.room_id)
+        self._rights.check_history(identity, asked.room_id)
         limit = self._max_history if asked.limit is None else min(asked.limit, self._max_history)
         page = await self._broker.history(asked.room_id, asked.after, asked.before, limit)
         shown = self._fit(page.publications, newest=asked.after is None)
         fields = {"messages": history.messages(shown), "position": page.position}
         return Answer(fields, binary=history.binary(shown))
 
-    def _require_joined(self, connection: Connection, room: str) -> None:
-        if room not in connection.joined:
-            check_name(room)
+    def _require_joined(self, connection: Connection, room: str) -> Identity:
+        identity = connection.identity
+        if identity is None or room not in connection.joined:
+            self._rights.check_name(room)
             raise NotJoined()
+        return identity
 
     # -- users
 
     def _user_typing(self, connection: Connection, typing: events.Typing, _: Event) -> Outcome:
         room = typing.room_id
-        self._require_joined(connection, room)
+        self._moderation.check_voice(self._require_joined(connection, room), room)
         change = self._typing.start if typing.typing else self._typing.stop
         if change(connection.user, room):
             self._publish_typing(connection.user, room, typing.typing)
@@ -249,7 +268,8 @@ class Handlers:
     async def _user_presence(
         self, connection: Connection, chosen: events.PresenceStatus, _: Event
     ) -> Outcome:
-        await self._store.choose(connection.user, chosen.status, chosen.text or None)
+        text = self._moderation.presence_text(connection, chosen.text)
+        await self._store.choose(connection.user, chosen.status, text or None)
         return {}
 
     async def _user_preferences(

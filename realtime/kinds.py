@@ -6,7 +6,9 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 #: A year in milliseconds: the longest time any setting accepts.
 YEAR: Final = 31_536_000_000
@@ -146,6 +148,37 @@ def _origin(text: str) -> str:
     return origin
 
 
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+def _url(text: str) -> str:
+    """A URL that nobody on the way can read or change: https, or this machine."""
+    parts = urlsplit(text)
+    host = parts.hostname
+    if not host or parts.username is not None or parts.fragment or not text.isascii() or " " in text:
+        raise ValueError(text)
+    if parts.port == 0:
+        raise ValueError(text)
+    if parts.scheme == "http":
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(text)
+    elif parts.scheme != "https":
+        raise ValueError(text)
+    return text
+
+
+def _instant(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment.timestamp()
+
+
+def _shown_instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z") if seconds else ""
+
+
 PORT: Final = integer(0, 65535, "port")
 BYTES: Final = integer(1, BIG, "bytes")
 COUNT: Final = integer(1, BIG, "count")
@@ -159,4 +192,13 @@ ORIGIN: Final = Kind(
     "scheme://host or scheme://host:port (the host may start with *. for all below it,"
     " the port may be * for any)",
     _origin,
+)
+NETWORK: Final = Kind("network", "an address, or a network such as 10.0.0.0/8", _network)
+URL: Final = Kind("url", "an https:// URL, or an http:// URL of this machine", _url)
+INSTANT: Final = Kind(
+    "time", "a time with its zone, such as 2030-01-31T12:00:00Z", _instant, _shown_instant, 0.0
+)
+ALGORITHM: Final = choice(
+    *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
 )

@@ -191,12 +191,16 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     :ivar user: the subject.
     :ivar grants: room ids, or patterns ending in ``*``, that the token opens.
     :ivar expires: seconds since the epoch.
+    :ivar jti: the token's id; empty if it has none.
+    :ivar issued: seconds since the epoch at which the token was issued; 0 if it does not say.
     """
 
     user: str
     roles: frozenset[str]
     grants: tuple[str, ...]
     expires: float
+    jti: str = ""
+    issued: float = 0.0
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):

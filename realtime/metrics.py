@@ -59,6 +59,12 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
 #: Seconds. Deliveries take milliseconds; what waits for a bus or a lookup takes longer.
+#: Whose rate limit was reached: those of messages (`limits.Scope`), and that of connecting.
+SCOPES: Final = ("connection", "user", "address", "event", "handshake")
+
+#: What became of what clients said.
+MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")
+
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -301,6 +307,12 @@ class Metrics:
         self._channels = gauge("channels", "Channels whose log is kept.")
         self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
+        self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
+        self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
+        self._limited_users = gauge("limited_users", "Users of whom a rate limit is remembered.")
+        self._keys_age = gauge(
+            "jwks_age_seconds", "Since the keys of JWT_JWKS_URL were fetched; -1 for never, or without one."
+        )
 
     def _name_connection_counters(self) -> None:
         ends = (*TRANSPORT_ENDS, *(close.reason for close in Close))
@@ -325,6 +337,12 @@ class Metrics:
         )
         self._sent_bytes = self._counter("sent_bytes", "Bytes of messages to clients.")
         self._refusals = self._counts("refusals", "Client events refused.", "code", self._codes)
+        self._rate_limited = self._counts(
+            "rate_limited", "Messages and connections over a rate limit, refused or not.", "scope", SCOPES
+        )
+        self._moderated = self._counts(
+            "moderated", "Messages that moderation did something about.", "what", MODERATED
+        )
         self._processing = self._times(
             "event_processing_seconds", "From a client's event to its acknowledgement.", CLIENT_EVENTS
         )
@@ -366,6 +384,20 @@ class Metrics:
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
 
+    def watch_trust(
+        self,
+        *,
+        bans: Callable[[], float],
+        pending_logins: Callable[[], float],
+        limited_users: Callable[[], float],
+        keys_age: Callable[[], float],
+    ) -> None:
+        """Take what is known of whom not to trust, and how much, from these functions."""
+        self._bans.set_function(bans)
+        self._pending_logins.set_function(pending_logins)
+        self._limited_users.set_function(limited_users)
+        self._keys_age.set_function(keys_age)
+
     def watch_logs(
         self,
         *,
@@ -404,6 +436,14 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A client's event was refused."""
         self._refusals.add(code)
+
+    def rate_limited(self, scope: str) -> None:
+        """Something was over a rate limit; `scope` is one of `SCOPES`."""
+        self._rate_limited.add(scope)
+
+    def moderated(self, what: str) -> None:
+        """Moderation did something about a message; `what` is one of `MODERATED`."""
+        self._moderated.add(what)
 
     def sent(self, event: str, size: int) -> None:
         """An event went to one client alone."""

@@ -13,40 +13,54 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
 
-from . import __version__, bus
-from .auth import Authenticator
+from . import __version__, bus, config_file
+from .addresses import Proxies, block_of
+from .bans import Bans
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
-from .connections import Connections, IReceiver
-from .errors import Close
+from .connections import Connections, IReceiver, State
+from .enforcement import Enforcement
+from .errors import Close, RateLimited, TooManyConnections
+from .escalation import Escalation
 from .fanout import Fanout
+from .fetching import Fetcher
 from .handlers import Handlers
 from .health import Health, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
+from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
-from .limits import RateLimit
+from .limits import Buckets
+from .login import authenticator
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
 from .peers import Peers
+from .policy import Policy
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
+from .security import Security
 from .sessions import SessionRules, Sessions
 from .settings import ConfigError, Settings
+from .shared_limit import SharedLimit
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
+from .transport.tls import Certificates
 from .transport.websocket import WebSockets
+from .trust.interface import ITrust
+from .trust.memory import MemoryTrust
+from .trust.redis import RedisTrust
 from .wire.socketio import SocketIOSession
 
 _log = Logger()
@@ -69,6 +83,7 @@ class Node(MultiService):
     :param clock: the reactor, or a stand-in: IReactorTime and IReactorTCP.
     :param wall: seconds since the epoch.
     :param on_ready: called once all ports are bound, with the port of each setting.
+    :raises ConfigError: the configuration file is wrong.
     """
 
     def __init__(
@@ -89,13 +104,35 @@ class Node(MultiService):
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
+        self._handshakes = (
+            Buckets(settings.rate_limit_address_handshakes, settings.rate_limit_window_ms)
+            if settings.rate_limit_address_handshakes
+            else None
+        )
+        self.certificates = (
+            Certificates(clock, settings.tls_certificate, settings.tls_key)
+            if settings.tls_certificate
+            else None
+        )
         self.metrics = Metrics()
+        self.security = Security(clock.seconds)
+        self.bans = Bans(wall)
+        config = config_file.load(settings.realtime_config)
+        self.policy = Policy(settings, config, self.bans, self.metrics, self.security, wall)
         self.notices = Notices(self.metrics, wall)
         self.broker, self.store = self._bus()
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.metrics, wall)
-        self.limit = RateLimit(settings.rate_limit_max_messages, settings.rate_limit_window_ms)
+        self.fanout = Fanout(self.rooms, self.policy.rights, self.metrics, wall)
+        self.limit = self.policy.limit
+        self.trust = self._trust()
+        self.shared_limit = None
+        if isinstance(self.trust, RedisTrust):
+            self.shared_limit = SharedLimit(clock, self.limit, self.trust)
+        self.fetcher = Fetcher(clock)
+        self.authenticator = authenticator(
+            settings, self.bans, self.trust, self.fetcher, clock=clock, wall=wall
+        )
         self.sessions = self._sessions()
         self.peers = Peers(
             broker=self.broker,
@@ -104,6 +141,14 @@ class Node(MultiService):
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
+            banned=self.trust.signalled if isinstance(self.trust, RedisTrust) else _unheard,
+        )
+        self.enforcement = Enforcement(
+            self.bans,
+            trust=self.trust,
+            authenticator=self.authenticator,
+            connections=self.connections,
+            sessions=self.sessions,
         )
         self.presence = PresenceService(
             clock,
@@ -115,7 +160,7 @@ class Node(MultiService):
             sweep=self._sweep,
         )
         self.router = self._router()
-        self.ingest = Ingest(self.broker, self.store, settings.ingest_services, self.metrics, wall)
+        self.ingest = Ingest(self.broker, self.store, self.policy.routing, self.metrics, wall)
         self.relay = self._relay()
         self.engine = self._engine()
         self.door = self._door({settings.ws_path: PollingResource(self.engine)}, self.engine)
@@ -141,6 +186,12 @@ class Node(MultiService):
         )
         return broker, embedded
 
+    def _trust(self) -> ITrust:
+        """What keeps bans, families of refresh tokens, and users' limits: this process, or Redis."""
+        if isinstance(self.broker, RedisBroker):
+            return RedisTrust(self._clock, self.broker, self._wall)
+        return MemoryTrust(self._wall)
+
     def _relay(self) -> Relay | None:
         """What takes in what services publish on Redis, where there is one."""
         if self._redis is None or not isinstance(self.broker, RedisBroker):
@@ -159,29 +210,26 @@ class Node(MultiService):
             recovery_bytes=settings.recovery_max_bytes,
             recovery_window=settings.recovery_window,
             login=settings.ws_connection_timeout,
+            nobodies=settings.max_pending_logins,
+            evict_oldest=settings.rate_limit_connection_policy == "evict-oldest",
             grace=settings.presence_grace,
             dead=settings.ws_ping_interval + settings.ws_ping_timeout,
             warning=settings.token_refresh_threshold,
             expiry_grace=settings.token_expiry_grace,
         )
-        self._authenticator = Authenticator(
-            secret=settings.jwt_secret,
-            refresh_secret=settings.jwt_refresh_secret,
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            wall=self._wall,
-        )
         return Sessions(
             self._clock,
             self._wall,
             rules,
-            authenticator=self._authenticator,
+            authenticator=self.authenticator,
             broker=self.broker,
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
+            rights=self.policy.rights,
             notices=self.notices,
             metrics=self.metrics,
+            security=self.security,
         )
 
     def _router(self) -> Router:
@@ -189,9 +237,11 @@ class Node(MultiService):
         handlers = Handlers(
             self._clock,
             self._wall,
-            authenticator=self._authenticator,
+            authenticator=self.authenticator,
             broker=self.broker,
             store=self.store,
+            rights=self.policy.rights,
+            moderation=self.policy.moderation,
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
@@ -202,9 +252,17 @@ class Node(MultiService):
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             typing_timeout=settings.room_typing_timeout,
         )
+        self.escalation = Escalation(
+            self._clock,
+            settings.rate_limit_max_refusals,
+            settings.rate_limit_window_ms,
+            close=lambda connection: self.sessions.end(connection, Close.RATE_LIMITED),
+            began=lambda connection: self.sessions.tell("rate limited", connection, "rate.limited"),
+        )
         return Router(
             self._clock,
             handlers=handlers,
+            escalation=self.escalation,
             sessions=self.sessions,
             presence=self.presence,
             limit=self.limit,
@@ -225,22 +283,35 @@ class Node(MultiService):
             origins=Origins(settings.origins),
             accept=self._accept,
             admit=self._admit,
+            origin_refused=self._origin_refused,
             query_token=settings.ws_query_token,
             compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
         )
 
-    def _admit(self) -> bool:
-        """Whether one more session may begin; one that owes a pong makes room for it."""
+    def _admit(self, address: str) -> None:
+        """Let one more session begin; one that owes a pong makes room for it.
+
+        :raises TooManyConnections: the node is full, or goes down.
+        :raises RateLimited: the address has begun too many.
+        """
         if self._draining:
-            return False
+            raise TooManyConnections("the service is full; try again")
+        if self._handshakes is not None:
+            wait = self._handshakes.take(block_of(address), self._clock.seconds())
+            if wait:
+                self.metrics.rate_limited("handshake")
+                if not self.settings.rate_limit_dry_run:
+                    raise RateLimited("too many connections from this address", retry_after=wait)
         if len(self.engine) < self.settings.ws_max_connections:
-            return True
+            return
         debtor = self.engine.heartbeat.debtor()
         if debtor is None:
-            return False
+            raise TooManyConnections("the service is full; try again")
         debtor.end(Close.EVICTED.reason, Close.EVICTED)
-        return True
+
+    def _origin_refused(self, address: str) -> None:
+        self.security.tell("origin refused", address=address, reason="forbidden")
 
     def _accept(self, socket: EngineSocket) -> IReceiver:
         session = SocketIOSession(self.settings.ws_max_message_bytes)
@@ -272,12 +343,23 @@ class Node(MultiService):
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
         )
+        self.metrics.watch_trust(
+            bans=lambda: len(self.bans),
+            pending_logins=lambda: self.sessions.nobodies,
+            limited_users=lambda: len(self.limit),
+            keys_age=lambda: self.authenticator.keys_age,
+        )
 
     def _count(self, transport: str) -> int:
         return self.connections.transports()[transport]
 
     def _sweep(self) -> None:
-        self.limit.sweep(self._clock.seconds())
+        now = self._clock.seconds()
+        self.limit.sweep(now)
+        self.escalation.sweep(now)
+        if self._handshakes is not None:
+            self._handshakes.sweep(now)
+        self.bans.sweep()
         self.metrics.presence_swept()
 
     # -- life
@@ -295,9 +377,11 @@ class Node(MultiService):
 
     def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
         settings = self.settings
-        yield "PORT", settings.bind_address, settings.port, self.door
+        yield "PORT", settings.bind_address, settings.port, self._secured(self.door)
         api = Api(
-            key=settings.api_key,
+            keys=self.policy.api_keys,
+            security=self.security,
+            moderate=Moderate(self.trust, self.security, self._wall),
             ingest=self.ingest,
             store=self.store,
             connections=self.connections,
@@ -314,6 +398,12 @@ class Node(MultiService):
         for name, (port, mounts) in operators.items():
             yield name, settings.api_bind_address, port, self._door(mounts)
 
+    def _secured(self, door: DoorFactory) -> IProtocolFactory:
+        """The clients' port, over TLS where that is configured."""
+        if self.certificates is None:
+            return door
+        return TLSMemoryBIOFactory(self.certificates, False, door, self._clock)
+
     def _door(self, mounts: Mapping[str, IResource], engine: EngineServer | None = None) -> DoorFactory:
         settings = self.settings
         websockets = WebSockets(
@@ -323,7 +413,7 @@ class Node(MultiService):
         )
         return DoorFactory(
             clock=self._clock,
-            site=Site(mounts),
+            site=Site(mounts, round(settings.tls_hsts)),
             upgrades={} if engine is None else {settings.ws_path: engine},
             websockets=websockets,
             head_timeout=settings.ws_handshake_timeout,
@@ -332,6 +422,8 @@ class Node(MultiService):
             max_sockets=2 * settings.ws_max_connections + STRANGERS,
             strangers=STRANGERS,
             strangers_per_address=STRANGERS // 2,
+            proxies=Proxies(settings.trusted_proxies if engine is not None else ()),
+            proxy_protocol=settings.proxy_protocol and engine is not None,
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
@@ -352,10 +444,32 @@ class Node(MultiService):
         self.store.start(self.peers)
         if self.relay is not None:
             self.relay.start()
+        if self.certificates is not None:
+            self.certificates.start()
+        self.enforcement.start()
+        if self.shared_limit is not None:
+            self.shared_limit.start()
+        self.authenticator.start()
         self.sessions.start()
         self.presence.start()
         self.health.phase = Phase.SERVING
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
+
+    def reload(self) -> Deferred[None]:
+        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            self.policy.apply(config_file.load(self.settings.realtime_config))
+        except ConfigError as error:
+            for fault in error.faults:
+                _log.error("the configuration stays as it was: {fault}", fault=fault)
+            return
+        _log.info("the configuration was read again")
+        for connection in self.connections:
+            if connection.state is State.LIVE:
+                await self.sessions.recheck(connection)
 
     def stopService(self) -> Deferred[None]:
         """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""
@@ -371,6 +485,13 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
+        self.authenticator.stop()
+        if self.certificates is not None:
+            self.certificates.stop()
+        self.enforcement.stop()
+        if self.shared_limit is not None:
+            self.shared_limit.stop()
+        await self.fetcher.stop()
         if self.relay is not None:
             await self.relay.stop()
         await self.store.stop()
@@ -404,6 +525,10 @@ class Node(MultiService):
                 await deferLater(self._clock, DRAIN_PAUSE)
         while self.engine.sessions and self._clock.seconds() < deadline:
             await deferLater(self._clock, DRAIN_PAUSE)
+
+
+def _unheard(data: bytes) -> None:
+    """No other node makes bans."""
 
 
 def _port(listening: IListeningPort) -> int:

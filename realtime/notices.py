@@ -57,9 +57,10 @@ class Notices:
         for room in rooms:
             self._send(connection, "room:joined", self._place(connection, room))
 
-    def left(self, connection: Connection, room: str) -> None:
-        """``room:left``"""
-        self._send(connection, "room:left", self._place(connection, room))
+    def left(self, connection: Connection, room: str, reason: str | None = None) -> None:
+        """``room:left``, with a reason if it was not the client's own wish."""
+        told = self._place(connection, room)
+        self._send(connection, "room:left", told if reason is None else {**told, "reason": reason})
 
     def expiring(self, connection: Connection, identity: Identity) -> None:
         """``auth:token_expiring``"""

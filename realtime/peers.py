@@ -24,7 +24,10 @@ _log = Logger()
 
 @implementer(IPeer)
 class Peers:
-    """One node's part in what concerns all of them."""
+    """One node's part in what concerns all of them.
+
+    :param banned: called with the data of each signal of a ban.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Peers:
         rooms: Rooms,
         sessions: Sessions,
         notices: Notices,
+        banned: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -42,6 +46,7 @@ class Peers:
         self._rooms = rooms
         self._sessions = sessions
         self._notices = notices
+        self._banned = banned
         self._comparing = False
         self._again = False
         # whether the store has lost what it had, and not all of it has been written anew since
@@ -61,6 +66,9 @@ class Peers:
                 self._notices.connected(connection, identity, sequence, recovered=False)
 
     def signalled(self, name: str, data: bytes) -> None:
+        if name == signals.BANNED:
+            self._banned(data)
+            return
         signal = signals.decode(name, data)
         if signal is None:
             _log.warn("a signal that this version does not know: {name}", name=name[:64])

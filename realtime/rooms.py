@@ -1,4 +1,4 @@
-"""Rooms: which of this node's connections are in which room, who may enter, who mutes what, who types."""
+"""Rooms: which of this node's connections are in which room, who mutes what, who types."""
 
 from __future__ import annotations
 
@@ -9,41 +9,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from .connections import Connection
 from .deadlines import Deadlines
-from .errors import InvalidRoom, RealtimeError, RoomForbidden, TooManyRooms
-from .messages import EVERYONE, Identity, Publication, user_room
-from .names import valid_room
-
-#: Rooms that are joined for their members and closed to everybody else.
-RESERVED: Final = ("user:", "role:")
-
-#: Rooms for which a token must carry a grant.
-GRANTED: Final = ("private:",)
+from .errors import TooManyRooms
+from .messages import EVERYONE, Publication
 
 #: Stands among the muted events of a connection that has muted a whole room.
 ALL: Final = frozenset({"*"})
-
-
-def check_name(room: str) -> None:
-    """Refuse what is no room id, and rooms that are closed to clients.
-
-    :raises InvalidRoom: it does not follow the grammar.
-    :raises RoomForbidden: it is joined for its members.
-    """
-    if not valid_room(room):
-        raise InvalidRoom()
-    if room.startswith(RESERVED) or room in ("user", "role"):
-        raise RoomForbidden("this room is joined for its members and closed to others")
-
-
-def check_entry(identity: Identity, room: str) -> None:
-    """Refuse who may not be in a room.
-
-    :raises InvalidRoom: it is no room id.
-    :raises RoomForbidden: it is reserved, or it needs a grant that the token does not carry.
-    """
-    check_name(room)
-    if room.startswith(GRANTED) and not granted(identity, room):
-        raise RoomForbidden("your token carries no grant for this room")
 
 
 def check_number(connection: Connection, limit: int) -> None:
@@ -53,31 +23,6 @@ def check_number(connection: Connection, limit: int) -> None:
     """
     if len(connection.joined) >= limit:
         raise TooManyRooms(f"a connection may be in {limit} rooms")
-
-
-def granted(identity: Identity, room: str) -> bool:
-    """Whether the token names the room, exactly or by a pattern that ends in ``*``."""
-    return any(
-        room.startswith(grant[:-1]) if grant.endswith("*") else room == grant for grant in identity.grants
-    )
-
-
-def granted_rooms(identity: Identity) -> list[str]:
-    """The rooms that a token joins; its patterns only open rooms."""
-    return [room for room in identity.grants if valid_room(room) and not room.startswith(RESERVED)]
-
-
-def may_be_in(identity: Identity, room: str) -> bool:
-    """Whether an identity may stay in a room, or come back to it; also one that was joined for it."""
-    if room.startswith("user:"):
-        return room == user_room(identity.user)
-    if room.startswith("role:"):
-        return room.removeprefix("role:") in identity.roles
-    try:
-        check_entry(identity, room)
-    except RealtimeError:
-        return False
-    return True
 
 
 def mutes(connection: Connection, publication: Publication) -> bool:

@@ -27,6 +27,7 @@ from .errors import (
     RealtimeError,
     UnknownEvent,
 )
+from .escalation import Escalation
 from .handlers import Answer, Handlers, Outcome
 from .limits import RateLimit
 from .messages import (
@@ -62,6 +63,7 @@ class Router:
         sessions: Sessions,
         presence: PresenceService,
         limit: RateLimit,
+        escalation: Escalation,
         notices: Notices,
         metrics: Metrics,
         max_parked: int,
@@ -72,6 +74,7 @@ class Router:
         self._sessions = sessions
         self._presence = presence
         self._limit = limit
+        self._escalation = escalation
         self._notices = notices
         self._metrics = metrics
         self._max_parked = max_parked
@@ -90,6 +93,7 @@ class Router:
     def closed(self, connection: Connection, reason: str) -> None:
         """The connection's transport is gone."""
         self._partial.cancel(connection)
+        self._escalation.gone(connection)
         self._sessions.closed(connection, reason)
 
     def progress(self, connection: Connection) -> bool:
@@ -149,8 +153,12 @@ class Router:
         started = self._clock.seconds()
         self._metrics.received(event.name, len(event.data))
         try:
-            self._limit.take(connection, started)
+            self._limit.take(connection, started, event.name)
             outcome = self._perform(connection, event)
+        except RateLimited as error:
+            self._refuse(connection, event, error)
+            self._escalation.refused(connection, started)
+            return
         except RealtimeError as error:
             self._refuse(connection, event, error)
             return

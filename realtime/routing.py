@@ -104,6 +104,10 @@ class Routing:
     """
 
     def __init__(self, services: Iterable[str] = (), rules: Mapping[str, Target] = RULES) -> None:
+        self.replace(services, rules)
+
+    def replace(self, services: Iterable[str], rules: Mapping[str, Target]) -> None:
+        """Let this be the table from now on."""
         self._rules = {**dict.fromkeys(services, Target.NAMED), **rules}
 
     @property

@@ -13,20 +13,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from . import signals
+from .addresses import block_of
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Limits, Preferences, Recovered, Restored
 from .connections import Connection, Connections, State
 from .deadlines import Deadlines
 from .errors import (
+    AuthRequired,
+    AuthUnavailable,
     BrokerUnavailable,
     Close,
     Kicked,
     OtherSubject,
     RealtimeError,
+    RoomForbidden,
     RoomFull,
     SessionReplaced,
+    TokenRevoked,
     TooManyConnections,
     TooManyRooms,
+    UserBlocked,
 )
 from .ids import secret_id
 from .messages import (
@@ -42,8 +48,11 @@ from .messages import (
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
-from .rooms import Rooms, check_number, granted_rooms, may_be_in, mutes
+from .rights import Rights
+from .rooms import Rooms, check_number, mutes
+from .security import Security
 from .signals import Crowded, Ended
+from .strangers import Strangers
 
 _log = Logger()
 
@@ -57,6 +66,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     :ivar recovery_bytes: payload bytes that one recovery may replay.
     :ivar recovery_window: for which a session can be taken up.
     :ivar login: for which a connection may stay without an identity.
+    :ivar nobodies: how many may; of one address half as many. The oldest makes room for the newest.
+    :ivar evict_oldest: whether a user's oldest connection makes room for one past `connections`.
     :ivar grace: for which a user whose transport was lost is still shown as present.
     :ivar dead: for which a dead transport may go unnoticed (ping interval and timeout).
     :ivar warning: before a token's expiry the client is told.
@@ -69,6 +80,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     recovery_bytes: int
     recovery_window: float
     login: float
+    nobodies: int
+    evict_oldest: bool
     grace: float
     dead: float
     warning: float
@@ -108,8 +121,10 @@ class Sessions:
         store: IStateStore,
         connections: Connections,
         rooms: Rooms,
+        rights: Rights,
         notices: Notices,
         metrics: Metrics,
+        security: Security,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -119,10 +134,13 @@ class Sessions:
         self._store = store
         self._connections = connections
         self._rooms = rooms
+        self._rights = rights
         self._notices = notices
         self._metrics = metrics
         self._coming: dict[_Coming, None] = {}
+        self._security = security
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
+        self._nobodies: Strangers[Connection] = Strangers(rules.nobodies, max(1, rules.nobodies // 2))
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)
@@ -141,6 +159,19 @@ class Sessions:
     def opened(self, connection: Connection) -> None:
         """A transport is open: it has `SessionRules.login` to become somebody."""
         self._login.start(connection)
+        evicted = self._nobodies.add(connection, block_of(connection.handshake.address))
+        if evicted is not None:
+            self.end(evicted, Close.EVICTED)
+
+    @property
+    def nobodies(self) -> int:
+        """How many connections have not logged in."""
+        return len(self._nobodies)
+
+    def _is_somebody(self, connection: Connection) -> None:
+        """The connection has logged in, or is over."""
+        self._login.cancel(connection)
+        self._nobodies.remove(connection)
 
     async def connect(self, connection: Connection, command: Connect) -> None:
         """Answer a CONNECT: restore, begin, let in without identity, or refuse."""
@@ -151,9 +182,14 @@ class Sessions:
             self._answer(connection)
             return
         try:
-            identity = self._authenticator.identify(token)
+            identity = await self._authenticator.identify(token)
+        except AuthUnavailable as error:
+            self._metrics.refused(error.code)
+            self.end(connection, _close_for(error))
+            return
         except RealtimeError as error:
             self._metrics.refused(error.code)
+            self.tell("login refused", connection, error.code)
             connection.outlet.write(connection.session.refused(error))
             connection.outlet.close(Close.REFUSED)
             return
@@ -176,7 +212,14 @@ class Sessions:
 
         :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
         """
-        identity = self._authenticator.identify(token)
+        try:
+            identity = await self._authenticator.identify(token)
+        except RealtimeError as error:
+            self.tell("login refused", connection, error.code)
+            raise
+        if connection.state is State.ENDED:
+            # It went while the token was looked at; nobody is answered.
+            raise AuthRequired()
         if connection.state is State.LIVE:
             if connection.user == identity.user:
                 await self._renew(connection, identity)
@@ -185,7 +228,7 @@ class Sessions:
             self._dismiss(connection)
             connection.identity = None
             connection.state = State.ANONYMOUS
-            self._login.start(connection)
+            self.opened(connection)
             await self._store.forget(owner, connection.session_id)
         await self._begin(connection, identity, _no_answer)
 
@@ -215,6 +258,7 @@ class Sessions:
         self._notices.connected(connection, identity, begun.sequence, recovered=False)
         self._notices.joined(connection, *sorted(connection.joined))
         self._notices.refused(connection, [*refused, *map(self.full, sorted(begun.full))])
+        self._hold_to_bans(connection)
 
     @contextmanager
     def _expecting(self, connection: Connection, connection_id: str) -> Iterator[_Coming]:
@@ -231,11 +275,24 @@ class Sessions:
         try:
             return await enter()
         except TooManyConnections:
-            if self.evict(user):
+            if self.evict(user) or (self._rules.evict_oldest and await self._supersede(user)):
                 return await enter()
             # One on another node makes room for the next try.
             self._broker.signal(*signals.encode(Crowded(user))).addErrback(_failed)
             raise
+
+    async def _supersede(self, user: str) -> bool:
+        """End a user's oldest connection; whether it was here, else its node makes room soon."""
+        presence = await self._store.presence(user)
+        if not presence.metas:
+            return False
+        oldest = min(presence.metas, key=lambda meta: meta.since)
+        connection = self._connections.get(oldest.connection)
+        if connection is None:
+            await self.tell_ended(Ended(user, (oldest.connection,), Close.SUPERSEDED.reason))
+            return False
+        self.terminate(connection, Close.SUPERSEDED)
+        return True
 
     def evict(self, user: str) -> bool:
         """End one of a user's connections here that owes a pong; whether there was one."""
@@ -249,12 +306,16 @@ class Sessions:
         """The rooms that come with an identity, whether each is joined, and refusals of those too many."""
         rooms = {user_room(identity.user): False}
         rooms.update((role_room(role), False) for role in sorted(identity.roles))
-        granted = granted_rooms(identity)
-        rooms.update((room, True) for room in granted[: self._rules.rooms])
-        refused: list[RealtimeError] = [
-            TooManyRooms(f"{room}: a connection may be in {self._rules.rooms} rooms")
-            for room in granted[self._rules.rooms :]
-        ]
+        refused: list[RealtimeError] = []
+        granted = 0
+        for room in self._rights.granted_rooms(identity):
+            if not self._rights.may_be_in(identity, room):
+                refused.append(RoomForbidden(f"{room}: you may not join this room"))
+            elif granted < self._rules.rooms:
+                granted += room not in rooms
+                rooms[room] = True
+            else:
+                refused.append(TooManyRooms(f"{room}: a connection may be in {self._rules.rooms} rooms"))
         return rooms, refused
 
     def full(self, room: str) -> RealtimeError:
@@ -301,12 +362,13 @@ class Sessions:
             return
         connection.state = State.LIVE
         connection.encoding = connection.session.encoding
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         self._connections.add(connection)
         self._rooms.admit(connection)
         for room in list(connection.rooms):
             self._rooms.enter(connection, room, room in connection.joined)
         self._metrics.connected(connection.outlet.transport)
+        self.tell("login", connection, connection.outlet.transport)
         _log.info(
             "connected",
             connection=connection.id,
@@ -330,7 +392,7 @@ class Sessions:
         self, connection: Connection, identity: Identity, record: SessionRecord, offset: str | None
     ) -> bool:
         """Take up an earlier session; False if a fresh one must begin, which is to forget this one."""
-        allowed = _may_keep(identity, record)
+        allowed = all(self._rights.may_be_in(identity, room) for room in record.rooms)
         read = await self._missed(record, offset) if allowed else None
         if connection.state is State.ENDED:
             # Nobody is there to take it up, and the client may have done so by another transport.
@@ -410,20 +472,34 @@ class Sessions:
         assert identity is not None
         self._grace.cancel((record.owner, record.session))
         self._answer(connection)
-        heard = [entry for entry in missed if not mutes(connection, entry)]
+        shows, rooms = self._rights.shows, connection.rooms
+        heard = [e for e in missed if shows(identity, rooms, e) and not mutes(connection, e)]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(map(connection.session.encode, heard))
         self._enter(connection)
         self._notices.connected(connection, identity, sequence, recovered=True)
+        self._hold_to_bans(connection)
+
+    def _hold_to_bans(self, connection: Connection) -> None:
+        """End a session whose token was revoked while the store was asked."""
+        if connection.state is State.LIVE and connection.identity is not None:
+            try:
+                self._authenticator.standing(connection.identity)
+            except (TokenRevoked, UserBlocked) as error:
+                self.expel(connection, error, Close.REVOKED)
 
     async def _tell_statuses(
         self, connection: Connection, known: float, missed: Iterable[Publication]
     ) -> None:
         """Presence is not logged: tell what has changed since `known` (seconds since the epoch)."""
-        changed = await self._store.changed(frozenset(connection.joined), known)
+        identity, joined, rooms = connection.identity, connection.joined, connection.rooms
+        assert identity is not None
+        seen = frozenset(room for room in joined if self._rights.may("presence", identity, room))
+        changed = await self._store.changed(seen, known)
         told = {presence.user: presence for presence in changed}
         for publication in missed:
-            if publication.event == "room:user_left":
+            shown = self._rights.shows(identity, rooms, publication)
+            if shown and publication.event == "room:user_left":
                 user = msgspec.json.decode(publication.data)["userId"]
                 if user not in told:
                     presence = await self._store.presence(user)
@@ -448,22 +524,30 @@ class Sessions:
     async def _renew(self, connection: Connection, identity: Identity) -> None:
         connection.identity = identity
         connection.warned = False
-        for room in list(connection.rooms):
-            if not may_be_in(identity, room):
-                await self.leave(connection, room)
+        await self.recheck(connection)
         if connection.state is not State.LIVE:
             return
         await self._join_defaults(connection)
 
-    async def leave(self, connection: Connection, room: str) -> None:
-        """Take a connection out of a room, and tell it."""
+    async def recheck(self, connection: Connection) -> None:
+        """Take a connection out of the rooms that its token, or the rules, do not open any more."""
+        for room in list(connection.rooms):
+            identity = connection.identity
+            if identity is not None and not self._rights.may_be_in(identity, room):
+                await self.leave(connection, room, RoomForbidden.code)
+
+    async def leave(self, connection: Connection, room: str, reason: str | None = None) -> None:
+        """Take a connection out of a room, and tell it.
+
+        :param reason: why, as a refusal's code, if it was not the client's own wish.
+        """
         joined = room in connection.joined
         await self._store.leave(connection.owner, connection.session_id, room)
         if connection.state is not State.LIVE:
             return
         self._rooms.remove(connection, room)
         if joined:
-            self._notices.left(connection, room)
+            self._notices.left(connection, room, reason)
 
     def mute(self, user: str, preferences: Preferences) -> None:
         """A user's preferences have changed: deliver by them from now on."""
@@ -494,7 +578,7 @@ class Sessions:
 
     def closed(self, connection: Connection, reason: str) -> None:
         """The transport is gone: the session waits to be taken up."""
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         live = connection.state is State.LIVE
         connection.state = State.ENDED
         if live:
@@ -511,10 +595,10 @@ class Sessions:
     def left(self, connection: Connection) -> None:
         """The client ends its session for good; it may begin another in `SessionRules.login`."""
         self._finish(connection, State.LEFT, "client_disconnect")
-        self._login.start(connection)
+        self.opened(connection)
 
     def _finish(self, connection: Connection, state: State, reason: str) -> None:
-        self._login.cancel(connection)
+        self._is_somebody(connection)
         live = connection.state is State.LIVE
         connection.state = state
         if live:
@@ -563,9 +647,26 @@ class Sessions:
         for connection in connections:
             self._dismiss(connection)
         for connection in connections:
+            self.tell("session ended", connection, close.reason)
             if close is Close.KICKED:
                 self._notices.error(connection, Kicked())
             self.terminate(connection, close)
+
+    def expel(self, connection: Connection, error: RealtimeError, close: Close) -> None:
+        """End a session for good, and say why."""
+        self.tell("session ended", connection, error.code)
+        self._notices.error(connection, error)
+        self.terminate(connection, close)
+
+    def tell(self, kind: str, connection: Connection, reason: str) -> None:
+        """A line of the security log about a connection."""
+        self._security.tell(
+            kind,
+            user=connection.user,
+            address=connection.handshake.address,
+            connection=connection.id,
+            reason=reason,
+        )
 
     def _dismiss(self, connection: Connection) -> None:
         self._rooms.dismiss(connection)
@@ -589,11 +690,11 @@ def _no_answer(connection: Connection) -> None:
     """The client has its CONNECT already."""
 
 
-def _may_keep(identity: Identity, record: SessionRecord) -> bool:
-    return all(may_be_in(identity, room) for room in record.rooms)
-
-
 def _close_for(error: RealtimeError) -> Close:
+    if isinstance(error, AuthUnavailable):
+        return Close.AUTH_UNAVAILABLE
+    if isinstance(error, TokenRevoked | UserBlocked):
+        return Close.REVOKED
     if isinstance(error, TooManyConnections):
         return Close.CONNECTION_LIMIT
     if isinstance(error, SessionReplaced):

@@ -17,14 +17,18 @@ from typing import Any, Final
 from . import redis_url, state
 from .kinds import (
     ADDRESS,
+    ALGORITHM,
     BOOLEAN,
     BYTES,
     COUNT,
+    INSTANT,
     KEY,
+    NETWORK,
     ORIGIN,
     PATH,
     PORT,
     TEXT,
+    URL,
     YEAR,
     Kind,
     choice,
@@ -129,6 +133,12 @@ class Settings:
         TEXT, "./.realtime", "File in which development mode keeps the secrets that it made."
     )
 
+    realtime_config: str = _set(
+        TEXT,
+        "",
+        "Configuration file (TOML): rights in rooms, routes, API keys, filters. Read again on SIGHUP.",
+    )
+
     redis_url: str = _set(
         _REDIS_URL,
         "",
@@ -189,10 +199,44 @@ class Settings:
         integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
     )
 
-    jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256).")
+    jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256, HS384, HS512).")
+    jwt_secret_previous: str = _set(
+        secret(32), "", "The secret before JWT_SECRET; tokens that it signed are good for a while."
+    )
+    jwt_secret_previous_until: float = _set(
+        INSTANT, "", "Until when JWT_SECRET_PREVIOUS is good; needed with it."
+    )
+    jwt_jwks_url: str = _set(
+        URL, "", "Where the login service publishes its public keys (a JWK set); RS, PS, ES and EdDSA."
+    )
+    jwt_jwks_refresh: float = _set(
+        milliseconds(1000), 600000, "Time after which the keys of JWT_JWKS_URL are fetched anew."
+    )
+    jwt_algorithms: tuple[str, ...] = _set(
+        several(ALGORITHM),
+        "",
+        "The only algorithms that tokens may be signed with; unset, all that belong to the keys.",
+    )
     jwt_refresh_secret: str = _set(secret(32), "", "Secret that signs refresh tokens (HS256).")
     jwt_audience: str = _set(TEXT, "", "What a token's aud must hold; not checked while unset.")
     jwt_issuer: str = _set(TEXT, "", "What a token's iss must be; not checked while unset.")
+    jwt_leeway: float = _set(
+        milliseconds(0, 300000), 0, "By how much the clock of who issues tokens may differ from ours."
+    )
+    auth_service_url: str = _set(
+        URL, "", "Where the Auth Service says whether a token is still good (RFC 7662); unset, not asked."
+    )
+    auth_service_key: str = _set(KEY, "", "What the Auth Service is asked with: Authorization: Bearer KEY.")
+    auth_service_timeout: float = _set(milliseconds(1, 60000), 2000, "Time for the Auth Service to answer.")
+    auth_service_cache: float = _set(
+        milliseconds(0), 30000, "For how long an answer of the Auth Service is good."
+    )
+    auth_service_down: str = _set(
+        choice("refuse", "accept"),
+        "refuse",
+        "What happens to tokens while the Auth Service does not answer: they are refused for now, or"
+        " accepted by their signature alone.",
+    )
     token_refresh_threshold: float = _set(
         milliseconds(0), 300000, "How long before its token ends a client gets auth:token_expiring."
     )
@@ -203,6 +247,58 @@ class Settings:
     rate_limit_window_ms: float = _set(milliseconds(1), 60000, "Time over which messages are counted.")
     rate_limit_max_messages: int = _set(COUNT, 100, "Messages of one user or connection in that time.")
     rate_limit_max_connections: int = _set(COUNT, 5, "Connections of one user.")
+    rate_limit_connection_policy: str = _set(
+        choice("reject", "evict-oldest"),
+        "reject",
+        "What happens to one connection more: it is refused, or the user's oldest on this node makes room.",
+    )
+    rate_limit_address_messages: int = _set(
+        integer(0, unit="count"),
+        0,
+        "Messages from one address in RATE_LIMIT_WINDOW_MS; 0 for any number. Of IPv6, from one /64.",
+    )
+    rate_limit_address_handshakes: int = _set(
+        integer(0, unit="count"),
+        0,
+        "Connections that one address may begin in RATE_LIMIT_WINDOW_MS; 0 for any number.",
+        "6000",
+    )
+    rate_limit_max_refusals: int = _set(
+        COUNT,
+        1000,
+        "Messages over the limit, of one user in RATE_LIMIT_WINDOW_MS, after which a connection is closed.",
+    )
+    rate_limit_dry_run: bool = _set(
+        BOOLEAN, False, "Count what is over the rate limits, and let it through."
+    )
+    trusted_proxies: tuple[str, ...] = _set(
+        several(NETWORK),
+        "",
+        "Networks of the proxies that are believed when they tell a client's address (X-Forwarded-For).",
+    )
+    tls_certificate: str = _set(
+        TEXT,
+        "",
+        "File with the certificate, and its chain, of the clients' port (PEM); unset, no TLS. Read again"
+        " when it changes.",
+    )
+    tls_key: str = _set(TEXT, "", "File with the private key of TLS_CERTIFICATE (PEM).")
+    tls_hsts: float = _set(
+        milliseconds(0, YEAR),
+        0,
+        "For how long browsers are told to come by https only (Strict-Transport-Security); 0 for not.",
+    )
+    proxy_protocol: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether connections from TRUSTED_PROXIES begin with the PROXY protocol (version 1 or 2).",
+    )
+    max_pending_logins: int = _set(
+        COUNT,
+        4096,
+        "Connections of this node that have not logged in, of one address half as many; the oldest makes"
+        " room.",
+    )
     max_rooms_per_connection: int = _set(COUNT, 100, "Rooms that one connection may have joined.")
     max_room_members: int = _set(COUNT, 1000, "Users in one room.")
     max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
@@ -263,11 +359,12 @@ _LOOPBACK: Final = tuple(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
 _PREFIXES: Final = (
-    *("API_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_", "RATE_LIMIT_"),
-    *("REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "WS_"),
+    *("API_", "AUTH_SERVICE_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_"),
+    *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TLS_", "TRUSTED_"),
+    *("WS_",),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
-_SHARED: Final = ("API_", "MAX_", "ROOM_", "TOKEN_")
+_SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
 #: What Kubernetes sets in every container for every service of the namespace.
 _KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 
@@ -362,6 +459,7 @@ def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) 
     if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):
         # Every access token would be a refresh token, and the other way round.
         yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")
+    yield from _rotation(values, given)
     ports = [("PORT", "BIND_ADDRESS")]
     ports += [(name, "API_BIND_ADDRESS") for name in ("API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")]
     for index, (name, address) in enumerate(ports):
@@ -395,6 +493,29 @@ def _redis(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> I
             yield _fault("REDIS_CA_FILE", given, "accepted is a file with certificates in PEM form")
 
 
+def _rotation(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Faults of secrets and keys that take each other's place."""
+    previous = values.get("JWT_SECRET_PREVIOUS")
+    if previous and "JWT_SECRET_PREVIOUS_UNTIL" not in given:
+        why = f"JWT_SECRET_PREVIOUS_UNTIL is not set; accepted is {INSTANT.accepted}"
+        yield _fault("JWT_SECRET_PREVIOUS", given, why)
+    if previous and previous == values.get("JWT_REFRESH_SECRET"):
+        why = "JWT_REFRESH_SECRET is the same; accepted is a secret of its own"
+        yield _fault("JWT_SECRET_PREVIOUS", given, why)
+    if values.get("PROXY_PROTOCOL") and not values.get("TRUSTED_PROXIES"):
+        why = "it is of no use without TRUSTED_PROXIES; accepted is false"
+        yield _fault("PROXY_PROTOCOL", given, why)
+    if bool(values.get("TLS_CERTIFICATE")) != bool(values.get("TLS_KEY")):
+        name = "TLS_CERTIFICATE" if values.get("TLS_CERTIFICATE") else "TLS_KEY"
+        yield _fault(name, given, "TLS_CERTIFICATE and TLS_KEY go together; accepted are both or none")
+    if values.get("TLS_CERTIFICATE") and values.get("PROXY_PROTOCOL"):
+        why = "the PROXY protocol is not taken before TLS; accepted is false, or TLS that the proxy ends"
+        yield _fault("PROXY_PROTOCOL", given, why)
+    if values.get("AUTH_SERVICE_KEY") and "AUTH_SERVICE_URL" not in given:
+        why = "it is of no use without AUTH_SERVICE_URL; accepted is no value"
+        yield _fault("AUTH_SERVICE_KEY", given, why)
+
+
 def _missing(values: Mapping[str, Any]) -> Iterator[str]:
     """Faults of what production can't do without. What was refused already is not missing."""
     for name, accepted in (
@@ -402,6 +523,8 @@ def _missing(values: Mapping[str, Any]) -> Iterator[str]:
         ("API_KEY", "at least 16 bytes"),
         ("WS_ALLOWED_ORIGINS", SETTINGS["WS_ALLOWED_ORIGINS"].kind.accepted),
     ):
+        if name == "JWT_SECRET" and values.get("JWT_JWKS_URL"):
+            continue
         if values.get(name) in ("", ()):
             yield f"{name} is not set: production needs it; accepted is {accepted}"
     if 0 < len(values.get("API_KEY", "")) < 16:

@@ -8,6 +8,9 @@ import msgspec
 
 from .broker.interface import Preferences
 
+#: The name of a signal of a ban, whose data are its maker's (`trust.redis`).
+BANNED: Final = "banned"
+
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """Sessions of one user that have ended for good, by connection; `reason` is that of a `Close`."""

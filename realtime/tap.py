@@ -151,9 +151,13 @@ def makeService(
         if twistd.get("nodaemon") and not settings.production:
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
-    reactor.callWhenRunning(_take_signals)
     service = Realtime(twistd)
-    node(settings, clock=reactor, wall=time.time, on_ready=ready).setServiceParent(service)
+    try:
+        made = node(settings, clock=reactor, wall=time.time, on_ready=ready)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    made.setServiceParent(service)
+    reactor.callWhenRunning(_take_signals, getattr(made, "reload", None))
     return service
 
 
@@ -174,11 +178,15 @@ def _greet(settings: Settings, port: int) -> None:
     print(banner(settings, port, token), end="", file=sys.__stdout__, flush=True)
 
 
-def _take_signals() -> None:
+def _take_signals(reload: Callable[[], object] | None) -> None:
     """Let SIGTERM and SIGINT end the process with status 0, after the drain; a second one at once.
 
     By Twisted's own handlers it would die of the signal, and a second one would be a logged error.
+
+    :param reload: what SIGHUP does; it would end the process otherwise.
     """
+    if reload is not None:
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
 
     def stop(number: int, frame: object) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):

@@ -11,19 +11,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime import auth as auth_module
 from realtime.auth import Authenticator
-from realtime.errors import ExpiredToken, InvalidToken, OtherSubject, RefreshReused, RefreshUnsupported
+from realtime.bans import Bans
+from realtime.errors import (
+    ExpiredToken,
+    InvalidToken,
+    OtherSubject,
+    RefreshReused,
+    RefreshUnsupported,
+    TokenRevoked,
+    UserBlocked,
+)
+from realtime.keys import KeyRing, secret_key
 from realtime.messages import Identity
+from realtime.trust import memory
+from realtime.trust.interface import Ban, Change
+from realtime.trust.memory import MemoryTrust
+
+from .waiting import result
 
 KEY = "k" * 32
 REFRESH = "r" * 32
 NOW = 1_700_000_000.0
 
 
-def make(**options: str) -> Authenticator:
-    given = {"secret": KEY, "refresh_secret": REFRESH, "audience": "", "issuer": ""}
-    return Authenticator(**{**given, **options}, wall=lambda: NOW)
+class Auth:
+    """An authenticator, whose answers need not be waited for."""
+
+    def __init__(self, **options: Any) -> None:
+        given = {"secret": KEY, "refresh_secret": REFRESH, "audience": "", "issuer": "", "leeway": 0.0}
+        keys = options.pop("keys", None) or KeyRing([secret_key(KEY)])
+        self.bans = Bans(lambda: NOW)
+        self.trust = MemoryTrust(lambda: NOW)
+        self.authenticator = Authenticator(
+            keys, self.bans, self.trust, **{**given, **options}, wall=lambda: NOW
+        )
+
+    def identify(self, token: str) -> Identity:
+        return result(self.authenticator.identify(token))
+
+    def refresh(self, token: str, user: str) -> Any:
+        return result(self.authenticator.refresh(token, user))
+
+
+def make(**options: Any) -> Auth:
+    return Auth(**options)
 
 
 def sign(claims: dict[str, Any], key: str = KEY, algorithm: str = "HS256", **headers: Any) -> str:
@@ -37,7 +69,7 @@ def claims(**more: Any) -> dict[str, Any]:
 class IdentifyTests(SynchronousTestCase):
     """`Authenticator.identify`."""
 
-    def refused(self, token: str, error: type[Exception] = InvalidToken, **options: str) -> str:
+    def refused(self, token: str, error: type[Exception] = InvalidToken, **options: Any) -> str:
         return str(self.assertRaises(error, make(**options).identify, token))
 
     def test_identity(self) -> None:
@@ -47,6 +79,32 @@ class IdentifyTests(SynchronousTestCase):
             make().identify(token),
             Identity("alice", frozenset(("staff",)), ("event:1", "private:*"), NOW + 60),
         )
+
+    def test_id_and_age(self) -> None:
+        """The token's id and the time at which it was issued are known of it; numbers become text."""
+        identity = make().identify(sign(claims(jti="t-1", iat=NOW - 5)))
+        self.assertEqual((identity.jti, identity.issued), ("t-1", NOW - 5))
+        unchecked = TokenForge(jti=7)
+        self.assertEqual(make().identify(unchecked.token).jti, "7")
+        for wrong in ({"jti": "x" * 129}, {"jti": ["x"]}, {"iat": "now"}, {"iat": -1}):
+            self.refused(TokenForge(**wrong).token)
+
+    def test_leeway(self) -> None:
+        """Clocks may differ by as much as is said."""
+        late, early = sign(claims(exp=int(NOW) - 9)), sign(claims(nbf=int(NOW) + 10))
+        for token in (late, early):
+            make(leeway=10.0).identify(token)
+            self.assertRaises((ExpiredToken, InvalidToken), make(leeway=8.0).identify, token)
+
+    def test_previous_secret(self) -> None:
+        """Tokens of the secret before are good until its time is over, those of the present one always."""
+        old = sign(claims(), "o" * 32)
+        good = KeyRing([secret_key(KEY), secret_key("o" * 32, NOW + 1)])
+        over = KeyRing([secret_key(KEY), secret_key("o" * 32, NOW)])
+        self.assertEqual(make(keys=good).identify(old).user, "alice")
+        make(keys=good).identify(sign(claims()))
+        self.refused(old, keys=over)
+        make(keys=over).identify(sign(claims()))
 
     def test_singular_claims(self) -> None:
         """``role`` and ``room`` with one text serve as well."""
@@ -111,7 +169,9 @@ class IdentifyTests(SynchronousTestCase):
         """No header of a token chooses how it is checked."""
         self.refused(jwt.encode(claims(), None, algorithm="none"))
         for algorithm in ("HS384", "HS512"):
-            self.refused(sign(claims(), "k" * 64, algorithm))
+            make().identify(sign(claims(), KEY, algorithm))
+            only = KeyRing([secret_key(KEY)], ("HS256",))
+            self.refused(sign(claims(), KEY, algorithm), keys=only)
         self.refused(sign(claims(), "q" * 32))
         payload = base64.urlsafe_b64encode(json.dumps(claims()).encode()).rstrip(b"=")
         for header in ({"alg": "none"}, {"alg": "RS256"}, {"alg": "HS256", "crit": ["x"], "x": 1}):
@@ -135,6 +195,67 @@ class IdentifyTests(SynchronousTestCase):
         """The refusal does not carry what was sent."""
         for token in ("secret-part.x.y", sign(claims(sub="a:secret-part"))):
             self.assertNotIn("secret-part", self.refused(token))
+
+
+class TokenForge:
+    """A rightly signed token of claims that PyJWT would not make."""
+
+    def __init__(self, **more: Any) -> None:
+        payload = base64.urlsafe_b64encode(json.dumps(claims(**more)).encode()).rstrip(b"=")
+        self.token = IdentifyTests.forge(payload)
+
+
+class RevokedTests(SynchronousTestCase):
+    """Bans hold for access tokens and for refresh tokens."""
+
+    def test_token(self) -> None:
+        auth = make()
+        auth.bans.apply(Change(Ban("token", "t-1")))
+        self.assertRaises(TokenRevoked, auth.identify, sign(claims(jti="t-1")))
+        auth.identify(sign(claims(jti="t-2")))
+        auth.identify(sign(claims()))
+        auth.bans.apply(Change(Ban("token", "t-1"), lifted=True))
+        auth.identify(sign(claims(jti="t-1")))
+
+    def test_issued_before(self) -> None:
+        """Tokens of the user that were issued before, or do not say when, are refused; others are not."""
+        auth = make()
+        auth.bans.apply(Change(Ban("issued", "alice", before=NOW - 10)))
+        for old in (claims(iat=int(NOW) - 11), claims()):
+            self.assertRaises(TokenRevoked, auth.identify, sign(old))
+        auth.identify(sign(claims(iat=int(NOW) - 10)))
+        auth.identify(sign(claims(sub="bob")))
+
+    def test_block(self) -> None:
+        """A blocked user is refused whatever the token, for as long as is said."""
+        auth = make()
+        auth.bans.apply(Change(Ban("block", "alice", until=NOW + 30)))
+        error = self.assertRaises(UserBlocked, auth.identify, sign(claims(iat=NOW)))
+        self.assertEqual(error.retry_after, 30)
+        auth.bans.apply(Change(Ban("block", "alice", until=NOW)))
+        auth.identify(sign(claims()))
+
+    def test_refresh_tokens(self) -> None:
+        """A family ends with the revocation of its first token, of a later one, or of its user."""
+        later = {"exp": int(NOW) + 9000, "iat": int(NOW) - 100}
+        first = sign(claims(**later, jti="r-1"), REFRESH)
+        auth = make()
+        second = auth.refresh(first, "alice").refresh_token
+        auth.bans.apply(Change(Ban("token", "r-1")))
+        self.assertRaises(TokenRevoked, auth.refresh, second, "alice")
+        auth.bans.apply(Change(Ban("token", "r-1"), lifted=True))
+        auth.bans.apply(Change(Ban("issued", "alice", before=NOW + 1)))
+        self.assertRaises(TokenRevoked, auth.refresh, second, "alice")
+        auth.bans.reset([Ban("block", "alice")])
+        self.assertRaises(UserBlocked, auth.refresh, second, "alice")
+        auth.bans.reset([])
+        self.assertEqual(auth.refresh(second, "alice").identity.user, "alice")
+
+    def test_made_tokens_have_ids(self) -> None:
+        """What a refresh makes can be revoked by itself, and says when it was made."""
+        refreshed = make().refresh(sign(claims(exp=int(NOW) + 9000, jti="r"), REFRESH), "alice")
+        self.assertTrue(refreshed.identity.jti)
+        self.assertEqual(refreshed.identity.issued, NOW)
 
 
 class RefreshTests(SynchronousTestCase):
@@ -186,7 +307,7 @@ class RefreshTests(SynchronousTestCase):
 
     def test_families_are_bounded(self) -> None:
         """One family takes one place, however often it is refreshed; past the bound no new one is taken."""
-        self.patch(auth_module, "MAX_FAMILIES", 2)
+        self.patch(memory, "MAX_FAMILIES", 2)
         auth = make()
         token = self.refresh_token()
         for _ in range(5):

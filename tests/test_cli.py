@@ -12,7 +12,8 @@ from pathlib import Path
 import jwt
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime import state
+from realtime import config_file, state
+from realtime.api_keys import digest
 from realtime.cli import main, rst
 from realtime.settings import SETTINGS, option
 
@@ -182,3 +183,28 @@ class ProcessTests(CommandCase):
                     env={**os.environ, "REALTIME_STATE": os.path.abspath(self.state)},
                 )
             self.assertEqual((done.returncode, done.stderr), (1, ""))
+
+
+class KeyTests(CommandCase):
+    """``realtime key`` makes a key whose entry the configuration file takes."""
+
+    def test_key(self) -> None:
+        status, out, _ = self.run_command("key", "--name", "booking", "--channel", "booking:*")
+        key, _, entry = out.partition("\n\n")
+        path = Path(self.state).with_name("realtime.toml")
+        path.write_text(entry)
+        (rule,) = config_file.load(str(path)).api_keys
+        self.assertEqual((status, rule.name, rule.channels), (0, "booking", ("booking:*",)))
+        self.assertEqual(bytes.fromhex(rule.sha256), digest(key))
+        self.assertGreaterEqual(len(key), 40)
+        self.assertEqual(self.run_command("key", "--name", "no name")[0], 2)
+
+    def test_check(self) -> None:
+        """``realtime check`` reads the configuration file too."""
+        path = Path(self.state).with_name("realtime.toml")
+        path.write_text("[[rooms]]\npatern = 1\n")
+        status, _, err = self.run_command("check", REALTIME_CONFIG=str(path))
+        self.assertEqual(status, 1)
+        self.assertIn("did you mean pattern?", err)
+        path.write_text('[[rooms]]\npattern = "a"\n')
+        self.assertEqual(self.run_command("check", REALTIME_CONFIG=str(path))[:2], (0, "ok\n"))

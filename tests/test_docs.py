@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from realtime.errors import Close, RealtimeError
@@ -19,13 +20,16 @@ from realtime.metrics import Metrics
 from realtime.settings import SETTINGS, option
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("docs/*.rst"), ROOT / "README.rst"])
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for path in [*ROOT.glob("docs/*.rst"), ROOT / "README.rst", ROOT / "SECURITY.rst"]
+)
 
 #: Words that are written like settings and are none.
 NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
-    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl"),
+    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name"),
     *("config-settings", "editable", "peers"),
 }
 #: First parts of event names.
@@ -118,6 +122,15 @@ class TableTests(SynchronousTestCase):
         )
         documented = {message: sorted(re.findall(r"\w+", fields)) for message, fields in found}
         self.assertEqual(documented, logged())
+
+    def test_attacks(self) -> None:
+        """SECURITY.rst names for each attack a test that there is."""
+        rows = rows_below(page("SECURITY.rst"), "attack")
+        self.assertGreater(len(rows), 30)
+        for attack, answer, test in rows:
+            self.assertTrue(answer, attack)
+            name = test.strip("`")
+            self.assertTrue(callable(namedAny(name)), name)
 
     def test_health_causes(self) -> None:
         """docs/operating.rst names the causes that make a node unready, phases and those of the bus."""

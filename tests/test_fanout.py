@@ -13,6 +13,7 @@ from realtime.errors import Close
 from realtime.fanout import DROP_ABOVE, Fanout
 from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
+from realtime.rights import Rights
 from realtime.rooms import Rooms
 
 from .test_limits import connection
@@ -24,7 +25,7 @@ class FanoutTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rooms = Rooms()
         self.metrics = Metrics()
-        self.fanout = Fanout(self.rooms, self.metrics, lambda: 1.5)
+        self.fanout = Fanout(self.rooms, Rights(), self.metrics, lambda: 1.5)
 
     def member(self, user: str, *rooms: str, encoding: str = "a") -> Connection:
         made = connection(user)

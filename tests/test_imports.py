@@ -29,18 +29,22 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = "errors messages events settings kinds state names ids payload redis_url"
-LEVEL_1 = "wire broker routing metrics native deadlines periodic complaints logs banner"
+LEVEL_0 = "errors messages events settings config_file kinds state names ids payload redis_url addresses"
+LEVEL_1 = (
+    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
+)
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
-    " signals"
+    " signals keys jwks introspection bans login api_keys security rights policy escalation shared_limit"
+    " folding content spam"
 )
-LEVEL_3 = "router handlers fanout sessions notices peers"
+LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
-    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface routing metrics deadlines periodic complaints logs"
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface trust.interface"
+    " routing metrics deadlines periodic complaints logs strangers"
 )
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
@@ -68,12 +72,21 @@ TABLE = (
         f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface connections",
         f"msgspec zope.interface {WAITING}",
     ),
-    Row("auth tokens", LEVEL_0, "jwt treq"),
+    Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),
+    Row("fetching", f"{LEVEL_0} broker.redis_tls", "treq twisted zope.interface"),
+    Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
+    Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
+    Row("policy", "api_keys bans content moderation rights routing limits security", ""),
+    Row("moderation", "bans content rights security spam", ""),
+    Row("folding content spam", "folding", "confusable_homoglyphs ahocorasick re2 glin_profanity"),
+    Row("escalation shared_limit", "limits trust.interface", ""),
+    Row("strangers", "", ""),
+    Row("jwks introspection", "keys fetching", ""),
     Row(LEVEL_3, f"{SEAMS} {LEVEL_3}", f"msgspec zope.interface {WAITING}"),
     Row(
         LEVEL_4,
         f"{SEAMS} {LEVEL_3} wire",
-        "msgspec zope.interface twisted autobahn txaio klein werkzeug.exceptions prometheus_client",
+        "msgspec zope.interface twisted OpenSSL autobahn txaio klein werkzeug.exceptions prometheus_client",
     ),
     # What answers HTTP does so on the listeners' own requests.
     Row("ingress", "transport.site", ""),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from realtime import limits
 from realtime.connections import Connection
 from realtime.errors import RateLimited
-from realtime.limits import RateLimit
+from realtime.limits import Buckets, RateLimit
 from realtime.messages import Handshake, Identity
 from realtime.wire.socketio import SocketIOSession
 
 from .outlets import MemoryOutlet
 
 
-def connection(user: str = "") -> Connection:
-    made = Connection(SocketIOSession(1000), MemoryOutlet(), Handshake("::1"), 0.0)
+def connection(user: str = "", address: str = "::1") -> Connection:
+    made = Connection(SocketIOSession(1000), MemoryOutlet(), Handshake(address), 0.0)
     if user:
         made.identity = Identity(user, frozenset(), (), 0.0)
     return made
@@ -96,3 +99,77 @@ class RateLimitTests(SynchronousTestCase):
             within = sum(start <= time < start + 60.0 for time in taken)
             self.assertLessEqual(within, 2 * messages)
         self.assertGreaterEqual(len(taken), min(messages, len(pauses)))
+
+
+class MoreLimitsTests(SynchronousTestCase):
+    """Limits of addresses and of events, and limits that only count."""
+
+    def setUp(self) -> None:
+        self.scopes: list[str] = []
+
+    def rate_limited(self, scope: str) -> None:
+        self.scopes.append(scope)
+
+    def limit(self, **options: Any) -> RateLimit:
+        made = RateLimit(10, 60.0, **options)
+        made.counts = self
+        return made
+
+    def refused(self, limit: RateLimit, client: Connection, now: float = 0.0, event: str = "") -> float:
+        error = self.assertRaises(RateLimited, limit.take, client, now, event)
+        assert error.retry_after is not None
+        return error.retry_after
+
+    def test_address(self) -> None:
+        """All who come from one address share a limit, who comes from another does not."""
+        limit = self.limit(address_messages=15)
+        for user in ("a", "b", "c"):
+            for _ in range(5):
+                limit.take(connection(user), 0.0)
+        self.assertAlmostEqual(self.refused(limit, connection("d")), 4.0)
+        limit.take(connection("d", "192.0.2.7"), 0.0)
+        limit.take(connection("d", "2001:db8::1"), 0.0)
+        self.assertEqual(self.scopes, ["address"])
+
+    def test_event(self) -> None:
+        """An event may have a limit of its own, of a user on all connections."""
+        limit = self.limit()
+        limit.limit_events({"room:join": (2, 10.0)})
+        for _ in range(2):
+            limit.take(connection("a"), 0.0, "room:join")
+        self.assertAlmostEqual(self.refused(limit, connection("a"), event="room:join"), 5.0)
+        limit.take(connection("a"), 0.0, "room:message")
+        limit.take(connection("b"), 0.0, "room:join")
+        # The same limits again forgive nothing; others begin anew.
+        limit.limit_events({"room:join": (2, 10.0)})
+        self.refused(limit, connection("a"), event="room:join")
+        limit.limit_events({"room:join": (3, 10.0)})
+        limit.take(connection("a"), 0.0, "room:join")
+        self.assertEqual(self.scopes, ["event", "event"])
+
+    def test_scopes(self) -> None:
+        limit = self.limit()
+        nobody, tabs = connection(), [connection("a"), connection("a")]
+        for _ in range(10):
+            limit.take(nobody, 0.0)
+            limit.take(tabs[0], 0.0)
+        self.refused(limit, nobody)
+        self.refused(limit, tabs[1])
+        self.assertEqual(self.scopes, ["connection", "user"])
+
+    def test_dry_run(self) -> None:
+        """What would be refused is counted, and let through."""
+        limit = self.limit(dry_run=True)
+        client = connection("a")
+        for _ in range(25):
+            limit.take(client, 0.0)
+        self.assertEqual(self.scopes, ["connection"] * 15)
+
+    def test_buckets_are_bounded(self) -> None:
+        self.patch(limits, "MAX_BUCKETS", 3)
+        buckets = Buckets(1, 10.0)
+        for key in "abc":
+            self.assertEqual(buckets.take(key, 0.0), 0.0)
+        self.assertEqual(buckets.take("a", 5.0), 5.0)
+        buckets.take("d", 10.0)
+        self.assertEqual(len(buckets), 1)

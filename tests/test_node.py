@@ -13,6 +13,7 @@ from realtime.errors import Close
 from realtime.heartbeat import PATIENCE
 from realtime.node import Node
 from realtime.settings import ConfigError, Settings
+from realtime.trust.interface import Ban
 
 from .house import SECRET, House
 from .transport.peer import CLOSE, Peer
@@ -131,6 +132,35 @@ class CapacityTests(_AtTheDoor):
         self.assertEqual((opcode, int.from_bytes(payload[:2], "big")), (CLOSE, Close.EVICTED.number))
         self.assertEqual(house.node.connections.users, 2)
 
+    def test_one_address(self) -> None:
+        """An address that begins too many is refused for a while; others are let in."""
+        house = self.house(rate_limit_address_handshakes=3)
+        self.assertEqual([self.websocket(house)[0] for _ in range(4)], [101, 101, 101, 429])
+        poll = self.peer(house).ask("GET", "/socket.io/?EIO=4&transport=polling")
+        self.assertEqual((poll.status, poll.json["code"]), (429, "rate.limited"))
+        self.assertEqual(poll.json["retryAfter"], 20_000)
+        other = Peer(house.clock.tcpServers[0][1], house.clock, "198.51.100.7")
+        self.assertEqual(other.upgrade(SOCKET).status, 101)
+        house.clock.advance(20)
+        self.assertEqual(self.websocket(house)[0], 101)
+
+    def test_dry_run(self) -> None:
+        house = self.house(rate_limit_address_handshakes=1, rate_limit_dry_run=True)
+        self.assertEqual([self.websocket(house)[0] for _ in range(3)], [101] * 3)
+        value = house.node.metrics.registry.get_sample_value
+        self.assertEqual(value("realtime_rate_limited_total", {"scope": "handshake"}), 2)
+
+    def test_nobodies(self) -> None:
+        """Who does not log in makes room for the next, and nobody else has to."""
+        house = self.house(max_pending_logins=4)
+        alice = self.websocket(house, "alice")[1]
+        nobodies = [self.websocket(house)[1] for _ in range(5)]
+        closes = [[opcode for opcode, _ in peer.frames()][-1] == CLOSE for peer in nobodies]
+        self.assertEqual(closes, [True, True, True, False, False])
+        self.assertTrue(alice.wire.connected)
+        self.assertEqual(self.websocket(house, "bob")[0], 101)
+        self.assertEqual(house.node.connections.users, 2)
+
 
 class FigureTests(_AtTheDoor):
     """What the metrics read off the node."""
@@ -145,6 +175,10 @@ class FigureTests(_AtTheDoor):
         figures = ("sessions", "channels", "log_entries", "strangers")
         self.assertEqual([value(f"realtime_{name}") for name in figures], [1, 2, 1, 1])
         self.assertGreater(value("realtime_log_bytes"), 20)
+        house.node.trust.ban(Ban("block", "mallory"))
+        self.websocket(house)
+        trust = ("bans", "pending_logins", "limited_users", "jwks_age_seconds")
+        self.assertEqual([value(f"realtime_{name}") for name in trust], [1, 1, 0, -1])
         self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
         peer.wire.hang_up()
         self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 0)

@@ -1,48 +1,13 @@
-"""Rooms: names, entry, the index, muting, typing."""
+"""Rooms: the index, muting, typing."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.errors import InvalidRoom, RoomForbidden
-from realtime.messages import Identity
-from realtime.rooms import Rooms, Typing, check_entry, check_name, granted
+from realtime.rooms import Rooms, Typing
 
 from .test_limits import connection
-
-
-def identity(*grants: str) -> Identity:
-    return Identity("alice", frozenset(), grants, 0.0)
-
-
-class EntryTests(SynchronousTestCase):
-    """Who may be where."""
-
-    def test_names(self) -> None:
-        """Room ids follow the grammar; reserved ones are closed."""
-        for room in ("lobby", "event:42", "private:7", "A-b_c:d:e", "x" * 128, "users:1", "roles"):
-            check_name(room)
-        for room in ("", ":", "a:", "a..b", "é", "a b", "x" * 129, "a\n"):
-            self.assertRaises(InvalidRoom, check_name, room)
-        for room in ("user:alice", "role:staff", "user", "role"):
-            self.assertRaises(RoomForbidden, check_name, room)
-
-    def test_grants(self) -> None:
-        """A grant is a room id, or a prefix that ends in a star."""
-        self.assertTrue(granted(identity("a:1"), "a:1"))
-        self.assertFalse(granted(identity("a:1"), "a:12"))
-        self.assertTrue(granted(identity("a:*"), "a:12"))
-        self.assertFalse(granted(identity("a:*"), "a"))
-        self.assertTrue(granted(identity("*"), "anything"))
-        self.assertFalse(granted(identity(), "a"))
-
-    def test_private(self) -> None:
-        """Private rooms need a grant, public ones do not."""
-        check_entry(identity(), "lobby")
-        check_entry(identity("private:7"), "private:7")
-        self.assertRaises(RoomForbidden, check_entry, identity("private:8"), "private:7")
-        self.assertRaises(RoomForbidden, check_entry, identity("*"), "user:bob")
 
 
 class RoomsTests(SynchronousTestCase):

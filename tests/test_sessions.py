@@ -19,6 +19,24 @@ class _InHouse(SynchronousTestCase):
         return house
 
 
+class CapTests(_InHouse):
+    """RATE_LIMIT_MAX_CONNECTIONS, by RATE_LIMIT_CONNECTION_POLICY."""
+
+    def test_evict_oldest(self) -> None:
+        """The user's oldest connection makes room, and does not come back by itself."""
+        house = self.house(rate_limit_max_connections=2, rate_limit_connection_policy="evict-oldest")
+        tabs = [house.client("alice") for _ in range(4)]
+        closes = [tab.outlet.close_reason for tab in tabs]
+        self.assertEqual(closes, [Close.SUPERSEDED, Close.SUPERSEDED, None, None])
+        self.assertEqual(tabs[0].outlet.packets()[-1], "41")
+        self.assertEqual(len(house.node.connections), 2)
+
+    def test_reject(self) -> None:
+        house = self.house(rate_limit_max_connections=2)
+        closes = [house.client("alice").outlet.close_reason for _ in range(3)]
+        self.assertEqual(closes, [None, None, Close.CONNECTION_LIMIT])
+
+
 class ConnectTests(_InHouse):
     """CONNECT."""
 

@@ -19,6 +19,7 @@ from .redis_tls import Authority
 DEFAULTS = {
     "PORT": ("3003", 3003),
     "REALTIME_ENV": ("development", "development"),
+    "REALTIME_CONFIG": ("", ""),
     "REDIS_URL": ("", ""),
     "REDIS_PASSWORD": ("", ""),
     "REDIS_DATABASE": ("3", 3),
@@ -35,9 +36,31 @@ DEFAULTS = {
     "JWT_SECRET": ("", ""),
     "JWT_REFRESH_SECRET": ("", ""),
     "TOKEN_REFRESH_THRESHOLD": ("300000", 300.0),
+    "JWT_SECRET_PREVIOUS": ("", ""),
+    "JWT_SECRET_PREVIOUS_UNTIL": ("", 0.0),
+    "JWT_JWKS_URL": ("", ""),
+    "JWT_JWKS_REFRESH": ("600000", 600.0),
+    "JWT_ALGORITHMS": ("", ()),
+    "JWT_LEEWAY": ("0", 0.0),
+    "AUTH_SERVICE_URL": ("", ""),
+    "AUTH_SERVICE_KEY": ("", ""),
+    "AUTH_SERVICE_TIMEOUT": ("2000", 2.0),
+    "AUTH_SERVICE_CACHE": ("30000", 30.0),
+    "AUTH_SERVICE_DOWN": ("refuse", "refuse"),
     "RATE_LIMIT_WINDOW_MS": ("60000", 60.0),
     "RATE_LIMIT_MAX_MESSAGES": ("100", 100),
     "RATE_LIMIT_MAX_CONNECTIONS": ("5", 5),
+    "RATE_LIMIT_CONNECTION_POLICY": ("reject", "reject"),
+    "RATE_LIMIT_ADDRESS_MESSAGES": ("0", 0),
+    "RATE_LIMIT_ADDRESS_HANDSHAKES": ("0", 0),
+    "RATE_LIMIT_MAX_REFUSALS": ("1000", 1000),
+    "RATE_LIMIT_DRY_RUN": ("false", False),
+    "TRUSTED_PROXIES": ("", ()),
+    "PROXY_PROTOCOL": ("false", False),
+    "TLS_CERTIFICATE": ("", ""),
+    "TLS_KEY": ("", ""),
+    "TLS_HSTS": ("0", 0.0),
+    "MAX_PENDING_LOGINS": ("4096", 4096),
     "MAX_ROOM_MEMBERS": ("1000", 1000),
     "ROOM_MESSAGE_HISTORY": ("100", 100),
     "ROOM_TYPING_TIMEOUT": ("3000", 3.0),
@@ -130,7 +153,11 @@ class TableTests(SettingsCase):
         """What must not be shown is neither in the settings' text form nor in `Setting.shown`."""
         secrets = {name for name, setting in SETTINGS.items() if setting.secret}
         self.assertEqual(
-            secrets, {"JWT_SECRET", "JWT_REFRESH_SECRET", "API_KEY", "REDIS_URL", "REDIS_PASSWORD"}
+            secrets,
+            {
+                *("JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_REFRESH_SECRET", "API_KEY"),
+                *("AUTH_SERVICE_KEY", "REDIS_URL", "REDIS_PASSWORD"),
+            },
         )
         settings = Settings(**{name.lower(): SECRET for name in secrets})  # type: ignore[arg-type]
         self.assertNotIn(SECRET, repr(settings))
@@ -171,7 +198,7 @@ class LoadTests(SettingsCase):
             for name, setting in SETTINGS.items()
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
-        settings = self.load(**given)
+        settings = self.load(**given, TRUSTED_PROXIES="10.0.0.0/8")
         for name, text in given.items():
             value = getattr(settings, name.lower())
             self.assertNotEqual(value, getattr(Settings(), name.lower()), name)
@@ -185,7 +212,9 @@ class LoadTests(SettingsCase):
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
         options: dict[str, str | None] = {option(name): text for name, text in given.items()}
-        self.assertEqual(self.load(options, **dict.fromkeys(given, "wrong")), self.load(**given))
+        more = {"TRUSTED_PROXIES": "10.0.0.0/8"}
+        found = self.load(options, **dict.fromkeys(given, "wrong"), **more)
+        self.assertEqual(found, self.load(**given, **more))
 
     def test_texts_and_lists(self) -> None:
         settings = self.load(
@@ -309,6 +338,55 @@ class FaultTests(SettingsCase):
             [line.partition("=")[0] for line in error.faults], ["PORT", "WS_PATH", "MAX_CHANNELS"]
         )
         self.assertEqual(str(error), "\n".join(error.faults))
+
+    def test_rotation(self) -> None:
+        """The secret before needs its end, and is no refresh secret."""
+        fault = self.fault(JWT_SECRET_PREVIOUS=SECRET)
+        self.assertTrue(fault.startswith("JWT_SECRET_PREVIOUS=*** (32 bytes): "), fault)
+        until = {"JWT_SECRET_PREVIOUS": SECRET, "JWT_SECRET_PREVIOUS_UNTIL": "2030-01-31T12:00:00+01:00"}
+        self.assertEqual(self.load(**until).jwt_secret_previous_until, 1896087600.0)
+        self.assertIn("JWT_REFRESH_SECRET", self.fault(**until, JWT_REFRESH_SECRET=SECRET))
+
+    def test_urls(self) -> None:
+        """Keys and answers come over https, or from this machine."""
+        for url in ("https://login.example.com/keys?a=b", "http://127.0.0.1:8000/", "http://[::1]/x"):
+            self.assertEqual(self.load(JWT_JWKS_URL=url).jwt_jwks_url, url)
+        for url in (
+            "http://login.example.com/keys",
+            "http://10.0.0.1/keys",
+            "ftp://127.0.0.1/",
+            "https://user:secret@example.com/",
+            "https://",
+            "https://example.com/#x",
+            "http://127.0.0.1.example.com/",
+            "https://exa mple.com/",
+            "file:///etc/passwd",
+        ):
+            self.assertIn("accepted is an https:// URL", self.fault(JWT_JWKS_URL=url))
+
+    def test_public_keys_take_the_place_of_the_secret(self) -> None:
+        """Production starts with JWT_JWKS_URL alone."""
+        production = {name: value for name, value in PRODUCTION.items() if name != "JWT_SECRET"}
+        self.assertEqual(self.load(**production, JWT_JWKS_URL="https://a.example/keys").jwt_secret, "")
+
+    def test_proxies(self) -> None:
+        """Proxies are addresses and networks; the PROXY protocol is theirs only."""
+        proxies = self.load(TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.1,2001:db8::/32").trusted_proxies
+        self.assertEqual(proxies, ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"))
+        for wrong in ("10.0.0.1/8", "proxy.example.com", "10.0.0.0/33", "*"):
+            self.assertIn("a network such as 10.0.0.0/8", self.fault(TRUSTED_PROXIES=wrong))
+        self.assertIn("TRUSTED_PROXIES", self.fault(PROXY_PROTOCOL="true"))
+
+    def test_tls(self) -> None:
+        """A certificate needs its key; the PROXY protocol is not taken before TLS."""
+        self.assertIn("go together", self.fault(TLS_CERTIFICATE="a"))
+        self.assertIn("go together", self.fault(TLS_KEY="a"))
+        both = {"TLS_CERTIFICATE": "a", "TLS_KEY": "b", "TRUSTED_PROXIES": "10.0.0.0/8"}
+        self.assertIn("before TLS", self.fault(**both, PROXY_PROTOCOL="true"))
+
+    def test_auth_service(self) -> None:
+        """A key for an Auth Service that is not asked is a mistake."""
+        self.assertIn("AUTH_SERVICE_URL", self.fault(AUTH_SERVICE_KEY="k"))
 
     def test_every_setting_refuses(self) -> None:
         """Nothing is taken unread: each setting has a text that it refuses."""

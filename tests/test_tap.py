@@ -47,6 +47,9 @@ class Recorded(Service):
         self.settings, self.clock, self.wall, self.on_ready = settings, clock, wall, on_ready
         self.seconds = clock.seconds
 
+    def reload(self) -> None:
+        """Read the configuration again."""
+
 
 class TapCase(SynchronousTestCase):
     """Makes the service in this process, with a state file of the test's own."""
@@ -263,6 +266,32 @@ class LogTests(TapCase):
         self.assertIn("--logfile=-: ", str(error.code))
         error = self.assertRaises(SystemExit, self.observer, logfile=str(self.folder), nodaemon=1)
         self.assertRegex(str(error.code), r"\A--logfile=.*: can't be written \(Is a directory\)\Z")
+
+
+class ReloadTests(TapCase):
+    """SIGHUP reads the configuration again, where there is something that can."""
+
+    def test_hangup(self) -> None:
+        for name in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, name, signal.getsignal(name))
+        self.patch(tap.reactor, "callFromThread", lambda call: call())
+        reloaded: list[None] = []
+        self.patch(Recorded, "reload", lambda self: reloaded.append(None))
+        self.make()
+        for call in self.when_running:
+            call()
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.assertEqual(len(reloaded), 1)
+
+    def test_wrong_configuration(self) -> None:
+        """A configuration file that is wrong ends the start with plain lines."""
+
+        def fail(*_: Any, **more: Any) -> Any:
+            raise ConfigError("REALTIME_CONFIG='x': rooms[0]: no")
+
+        self.patch(self, "node", fail)
+        error = self.assertRaises(SystemExit, self.make)
+        self.assertEqual(error.code, "REALTIME_CONFIG='x': rooms[0]: no")
 
 
 class FailedStartTests(TapCase):

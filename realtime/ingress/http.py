@@ -1,12 +1,12 @@
 """The HTTP API: how other services publish, and ask who is there.
 
-Every path wants ``Authorization: Bearer API_KEY``; every answer is JSON. See docs/http.rst.
+Every path wants ``Authorization: Bearer KEY``; every answer is JSON. See docs/http.rst.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
 from heapq import nsmallest
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NotTaken
 from zope.interface import implementer
 
+from ..api_keys import ApiKey, ApiKeys, Scope
 from ..broker.interface import IStateStore
 from ..errors import (
     InternalError,
@@ -37,8 +38,10 @@ from ..names import valid_room, valid_user
 from ..payload import is_utf8
 from ..presence import member_payload
 from ..routing import MAX_PAYLOAD
+from ..security import Security
 from ..transport.site import IEarly, Request
 from .answers import json_answer, refusal
+from .moderate import Moderate
 from .publish import Accepted, Ingest
 
 _log = Logger()
@@ -79,14 +82,15 @@ _decode_publish = msgspec.json.Decoder(_Publish).decode
 class Api:
     """The HTTP API of one node.
 
-    :param key: the API key; not empty.
     :param disconnect_user: ends all connections of a user for good, and says how many.
     """
 
     def __init__(
         self,
         *,
-        key: str,
+        keys: ApiKeys,
+        security: Security,
+        moderate: Moderate,
         ingest: Ingest,
         store: IStateStore,
         connections: Census,
@@ -96,25 +100,28 @@ class Api:
         self._store = store
         self._connections = connections
         self._disconnect_user = disconnect_user
-        self.resource = ApiResource(self._app(), key)
+        self._moderate = moderate
+        self.resource = ApiResource(self._app(), keys, security)
 
     def _app(self) -> Any:
         app = Klein()
-        routes = (
-            ("POST", "/v1/publish", self._publish),
-            ("GET", "/v1/rooms", self._rooms),
-            ("GET", "/v1/rooms/<room>/members", self._members),
-            ("GET", "/v1/users/<path:user>/presence", self._presence),
-            ("DELETE", "/v1/users/<path:user>/connections", self._disconnect),
-            ("GET", "/v1/connections/count", self._count),
+        routes: tuple[tuple[Scope, str, str, Callable[..., Any]], ...] = (
+            ("publish", "POST", "/v1/publish", self._publish),
+            ("read", "GET", "/v1/rooms", self._rooms),
+            ("read", "GET", "/v1/rooms/<room>/members", self._members),
+            ("read", "GET", "/v1/users/<path:user>/presence", self._presence),
+            ("moderate", "DELETE", "/v1/users/<path:user>/connections", self._disconnect),
+            ("read", "GET", "/v1/connections/count", self._count),
+            *(("moderate", *route) for route in self._moderate.routes()),
         )
-        for method, path, handler in routes:
-            app.route(path, methods=[method])(handler)
+        for scope, method, path, handler in routes:
+            app.route(path, methods=[method])(_scoped(scope, handler))
         app.handle_errors(Exception)(_failed)
         return app
 
     def _publish(self, request: Request) -> Deferred[bytes]:
         body = _publish_body(request.content.read())
+        request.found.check_channel(body.channel)
         publishing = self._ingest.publish(body.channel, bytes(body.data), body.message_id)
         return publishing.addCallback(lambda accepted: json_answer(request, _told(accepted)))
 
@@ -161,12 +168,11 @@ class ApiResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, app: Any, key: str) -> None:
+    def __init__(self, app: Any, keys: ApiKeys, security: Security) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        if not key:
-            raise ValueError("the HTTP API needs an API key")
         self._routes = app.resource()
-        self._key = key.encode()
+        self._keys = keys
+        self._security = security
 
     def limit(self) -> int:
         return BODY_READ
@@ -175,6 +181,8 @@ class ApiResource(Resource):
         try:
             self._check(request)
         except RealtimeError as error:
+            if isinstance(error, Unauthorized):
+                self._security.tell("api refused", address=_peer(request), reason=error.code)
             body = refusal(request, error)
             request.answer(error.status, body)
             return False
@@ -182,9 +190,11 @@ class ApiResource(Resource):
 
     def _check(self, request: Request) -> None:
         """Judge the head: before a body is read, and before klein sees what it can't decode."""
-        scheme, _, key = (request.getHeader(b"Authorization") or b"").partition(b" ")
-        if not (hmac.compare_digest(key.strip(), self._key) and scheme.lower() == b"bearer"):
+        scheme, _, sent = (request.getHeader(b"Authorization") or b"").partition(b" ")
+        key = self._keys.find(sent.strip())
+        if key is None or scheme.lower() != b"bearer":
             raise Unauthorized()
+        request.found = key
         if not request.method.isupper():
             raise MethodNotAllowed()
         if not is_utf8(unquote_to_bytes(request.path)):
@@ -198,6 +208,22 @@ class ApiResource(Resource):
             return self._routes.render(request)
         except HTTPException:
             return refusal(request, InvalidMessage("the Host header is not valid"))
+
+
+def _scoped(scope: Scope, handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler, for requests whose key is for that."""
+
+    @wraps(handler)  # klein tells endpoints apart by their names
+    def handle(request: Request, **found: str) -> Any:
+        key: ApiKey = request.found
+        key.check(scope)
+        return handler(request, **found)
+
+    return handle
+
+
+def _peer(request: Request) -> str:
+    return str(getattr(request.channel.getPeer(), "host", ""))
 
 
 def _failed(request: Request, failure: Failure) -> bytes:

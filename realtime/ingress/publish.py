@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +38,7 @@ class Accepted(msgspec.Struct, frozen=True):
 class Ingest:
     """The one way by which publications of other services enter.
 
-    :param services: services beside the built-in ones (INGEST_SERVICES).
+    :param routing: the table of channels.
     :param wall: seconds since the epoch.
     """
 
@@ -46,13 +46,13 @@ class Ingest:
         self,
         broker: IBroker,
         store: IStateStore,
-        services: Iterable[str],
+        routing: Routing,
         metrics: Metrics,
         wall: Callable[[], float],
     ) -> None:
         self._broker = broker
         self._store = store
-        self._routing = Routing(services)
+        self._routing = routing
         self._metrics = metrics
         self._wall = wall
 

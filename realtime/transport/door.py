@@ -19,8 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from ..addresses import Proxies, block_of
 from ..deadlines import Deadlines
 from ..errors import InternalError, NotFound, RealtimeError
+from ..strangers import Strangers
+from ..wire import proxy_header
 from ..wire.request import (
     END,
     MAX_HEAD,
@@ -34,7 +37,7 @@ from ..wire.request import (
     too_slow,
 )
 from .site import Channel, Request, Site, reason
-from .strangers import Strangers
+from .tls import half_close
 from .websocket import WebSockets, handshake
 
 #: Seconds that a refused peer has to read the refusal and go.
@@ -100,7 +103,7 @@ class Door(Protocol):
         self._deaf = False
         self._full = False
         self._advancing = False
-        self._websocket: Any = None
+        self._introduced = True
 
     # -- the transport
 
@@ -111,6 +114,7 @@ class Door(Protocol):
             self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
         self.factory.heads.start(self)
+        self._introduced = not self.factory.introduces(self.address)
         self.factory.arrived(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -160,6 +164,8 @@ class Door(Protocol):
     def _read_head(self) -> bool:
         if self._request is not None or self._full or self._deaf:
             return False
+        if not self._introduced and not self._introduce():
+            return False
         if self._data.startswith(END[:2]):
             del self._data[:2]
         if not self._data:
@@ -182,6 +188,24 @@ class Door(Protocol):
             self._begin(head)
         return True
 
+    def _introduce(self) -> bool:
+        """Let the proxy say whom it speaks for, before anything else; False while it has not."""
+        header = proxy_header.read(self._data) if self._data else None
+        if header is None:
+            return False
+        del self._data[: header.size]
+        self._introduced = True
+        if header.address is not None:
+            self.factory.leave_strangers(self)
+            self.address = header.address
+            self.factory.join_strangers(self)
+        return bool(self._data)
+
+    def _client(self, head: Head) -> str:
+        """The address of who has sent this."""
+        forwarded = (value for name, value in head.fields if name == b"x-forwarded-for")
+        return self.factory.proxies.client(self.address, forwarded)
+
     def _begin(self, head: Head) -> None:
         limit = self.factory.site.limit(head)
         if head.length is not None and head.length > limit:
@@ -193,6 +217,7 @@ class Door(Protocol):
             self._channel = Channel(self, self.factory.site, self.transport)
         self._channel.persistent = head.persistent
         request = self._request = Request(self._channel)
+        request.client = self._client(head)
         if head.length != 0:
             self._body = Chunked(limit) if head.length is None else head.length
             self.factory.bodies.start(self)
@@ -252,7 +277,7 @@ class Door(Protocol):
         try:
             if target is None:
                 raise Refused.by(NotFound())
-            handler, subprotocol = target.upgrade(head, self.address)
+            handler, subprotocol = target.upgrade(head, self._client(head))
             opening = handshake(head, subprotocol)
         except Refused as refused:
             self._answer(refused.status, refused.body)
@@ -293,7 +318,7 @@ class Door(Protocol):
         version = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Cache-Control: no-store\r\n%bConnection: close\r\n\r\n%b"
+            b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n%b"
             % (status, reason(status), len(body), version, body)
         )
         self._close(self.factory.lingering)
@@ -312,8 +337,7 @@ class Door(Protocol):
         self.factory.forget(self)
         deadlines.start(self)
         self.transport.unregisterProducer()
-        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
-        half_close()
+        half_close(self.transport)
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -337,6 +361,8 @@ class DoorFactory(Factory):
     :param strangers: connections that have not carried a session, at most.
     :param strangers_per_address: of those, from one address at most.
     :param max_sockets: connections that are not WebSockets, strangers or not, at most.
+    :param proxies: those that are believed when they tell a client's address.
+    :param proxy_protocol: whether their connections begin with the PROXY protocol.
     """
 
     noisy = False
@@ -354,8 +380,12 @@ class DoorFactory(Factory):
         strangers: int = 4096,
         strangers_per_address: int = 2048,
         max_sockets: int = 65536,
+        proxies: Proxies | None = None,
+        proxy_protocol: bool = False,
     ) -> None:
         self.site = site
+        self.proxies = Proxies() if proxies is None else proxies
+        self._proxy_protocol = proxy_protocol
         self.websockets = websockets
         self.upgrades = {path.encode().rstrip(b"/"): upgrade for path, upgrade in upgrades.items()}
         self.heads: Deadlines[Door] = Deadlines(clock, head_timeout, Door.too_slow)
@@ -388,13 +418,28 @@ class DoorFactory(Factory):
     def arrived(self, door: Door) -> None:
         """A connection was made: it is a stranger, and another may have to make room for it."""
         self._sockets += 1
-        evicted = self._strangers.add(door, door.address)
+        self.join_strangers(door)
+
+    def introduces(self, address: str) -> bool:
+        """Whether a connection from this address begins with the PROXY protocol."""
+        return self._proxy_protocol and self.proxies.trusts(address)
+
+    def join_strangers(self, door: Door) -> None:
+        """The connection is a stranger, of its address; a proxy's are each of an address of their own."""
+        address = block_of(door.address)
+        if self.proxies.trusts(door.address):
+            address = f"{address} {id(door)}"
+        evicted = self._strangers.add(door, address)
         if evicted is not None:
             evicted.abort()
 
+    def leave_strangers(self, door: Door) -> None:
+        """The connection is no stranger, or of another address."""
+        self._strangers.remove(door)
+
     def prove(self, door: Door) -> None:
         """The connection is no stranger any more."""
-        self._strangers.remove(door)
+        self.leave_strangers(door)
 
     def begins(self, door: Door) -> None:
         """Part of a head has come."""

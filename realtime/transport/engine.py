@@ -13,10 +13,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..deadlines import Deadlines
-from ..errors import Close, TooManyConnections
+from ..errors import Close, RealtimeError
 from ..heartbeat import Heartbeat
 from ..messages import Handshake
-from ..wire.engineio import PING, Query, open_packet, verify
+from ..wire.engineio import PING, Fault, Query, open_packet, verify
 from ..wire.request import Head
 from ..wire.session import Frame
 from .door import IUpgrade, Refused
@@ -45,7 +45,8 @@ class EngineServer:
     :param max_queue_bytes: bytes that may wait for one client.
     :param upgrade_timeout: seconds that an upgrade may take.
     :param origins: whose pages may connect.
-    :param admit: whether there is room for one more session.
+    :param admit: lets one more session from an address begin, or raises why it may not.
+    :param origin_refused: called with the address that a page of a foreign origin came from.
     :param accept: makes the receiver of a new session.
     :param query_token: whether a token is taken from the query's ``token``.
     :param compress_from: bytes from which the answer to a poll is compressed.
@@ -62,7 +63,8 @@ class EngineServer:
         max_queue_bytes: int,
         origins: Origins,
         accept: Callable[[EngineSocket], Any],
-        admit: Callable[[], bool] = lambda: True,
+        admit: Callable[[str], None] = lambda address: None,
+        origin_refused: Callable[[str], None] = lambda address: None,
         upgrade_timeout: float = 10.0,
         query_token: bool = False,
         compress_from: int = 1024,
@@ -77,6 +79,7 @@ class EngineServer:
         self._origins = origins
         self._accept = accept
         self._admit = admit
+        self._origin_refused = origin_refused
         self._query_token = query_token
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -93,7 +96,9 @@ class EngineServer:
 
     # -- requests
 
-    def judge(self, query_string: bytes, *, method: str, upgrade: bool, origin: str | None) -> Query:
+    def judge(
+        self, query_string: bytes, *, method: str, upgrade: bool, origin: str | None, address: str
+    ) -> Query:
         """Check a request and give its query.
 
         :raises Refused: with the protocol's error.
@@ -110,11 +115,15 @@ class EngineServer:
         if fault is not None:
             if not query.sid:
                 self.counters.handshake_refused(fault.name.lower())
+            if fault is Fault.FORBIDDEN:
+                self._origin_refused(address)
             raise Refused(fault.status, fault.body)
-        if socket is None and not self._admit():
-            refusal = TooManyConnections("the service is full; try again")
-            self.counters.handshake_refused(refusal.code)
-            raise Refused.by(refusal)
+        if socket is None:
+            try:
+                self._admit(address)
+            except RealtimeError as refusal:
+                self.counters.handshake_refused(refusal.code)
+                raise Refused.by(refusal) from None
         return query
 
     def allows(self, origin: str | None) -> bool:
@@ -137,6 +146,7 @@ class EngineServer:
             method=head.method.decode(),
             upgrade=True,
             origin=None if origin is None else origin.decode("latin-1"),
+            address=address,
         )
         socket = self.find(query.sid)
         if socket is not None:

@@ -46,7 +46,13 @@ class PollingResource(Resource):
             return False
         query = request.uri.partition(b"?")[2]
         try:
-            asked = self._server.judge(query, method=request.method.decode(), upgrade=False, origin=told)
+            asked = self._server.judge(
+                query,
+                method=request.method.decode(),
+                upgrade=False,
+                origin=told,
+                address=request.client,
+            )
         except Refused as refused:
             request.answer(refused.status, refused.body)
             return False
@@ -62,11 +68,9 @@ class PollingResource(Resource):
         """Answer the request, now or when there is something to say."""
         asked, carrier = request.found
         if carrier is None:
-            address = str(getattr(request.getClientAddress(), "host", ""))
             origin, authorization = request.getHeader(b"origin"), request.getHeader(b"authorization")
-            self._server.open_polling(
-                request, self._server.handshake(address, origin, authorization, asked)
-            )
+            handshake = self._server.handshake(request.client, origin, authorization, asked)
+            self._server.open_polling(request, handshake)
         elif request.method == b"POST":
             carrier.post(request)
         else:

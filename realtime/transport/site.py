@@ -49,6 +49,7 @@ class IEarly(Interface):
 class Request(server.Request):
     """One HTTP request; its body is kept in memory, and no form is parsed.
 
+    :ivar client: the address of who sends it, told by a proxy or not.
     :ivar found: what the resource found when the request began.
     :ivar lost: called if the connection goes before the answer is finished.
     """
@@ -62,6 +63,7 @@ class Request(server.Request):
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, parsePOSTFormSubmission=False)
         self.site = channel.site
+        self.client = ""
         self.resource: Any = None
         self.found: Any = None
         self.lost: Callable[[], None] | None = None
@@ -80,6 +82,8 @@ class Request(server.Request):
         self.setHeader(b"Date", datetimeToString())
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         self.setHeader(b"Referrer-Policy", b"no-referrer")
+        if self.site.strict_transport:
+            self.setHeader(b"Strict-Transport-Security", b"max-age=%d" % self.site.strict_transport)
         self.resource = self.site.getResourceFor(self)
         try:
             return not IEarly.providedBy(self.resource) or self.resource.begin(self)
@@ -154,9 +158,11 @@ class Site:
     :param mounts: twisted.web resources by path, such as ``/socket.io``, without a slash at the end.
         One that is a leaf gets requests for exactly its path, with or without that slash (at the root,
         for every path); one that is not is asked for its children.
+    :param strict_transport: seconds for which browsers are told to come by https only; 0 for not.
     """
 
-    def __init__(self, mounts: Mapping[str, IResource]) -> None:
+    def __init__(self, mounts: Mapping[str, IResource], strict_transport: int = 0) -> None:
+        self.strict_transport = strict_transport
         self._mounts = {
             tuple(path.strip("/").encode().split(b"/")): resource for path, resource in mounts.items()
         }

@@ -24,6 +24,7 @@ from ..deadlines import Deadlines
 from ..errors import Close
 from ..wire.request import BadRequest, Head
 from .flusher import EARLY, Flusher, write
+from .tls import half_close
 
 #: Frames that one message may come in.
 MAX_FRAMES: Final = 64
@@ -377,8 +378,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def _finish(self) -> None:
         self.abort_later()
         self.unregisterProducer()
-        half_close = getattr(self.transport, "loseWriteConnection", self.transport.loseConnection)
-        half_close()
+        half_close(self.transport)
 
     def _guarded(self, call: Any, *args: Any) -> None:
         try:

@@ -24,6 +24,7 @@ from realtime.ingress.publish import Ingest
 from realtime.ingress.redis_events import RedisEvents
 from realtime.messages import Publication
 from realtime.metrics import Metrics
+from realtime.routing import Routing
 
 from ..redis_servers import HOST, RedisServer, start_redis, until
 
@@ -164,7 +165,7 @@ class RelayNode:
         self.lookups: list[Deferred[frozenset[str]]] = []
         self.slow = False
         self.dead = False
-        self.ingest = Ingest(self.broker, self, services, self.metrics, time.time)
+        self.ingest = Ingest(self.broker, self, Routing(services), self.metrics, time.time)
         self.events = RedisEvents(self.ingest, reactor.seconds)
         self.relay = Relay(reactor, self.bus, self.events, PREFIX, self._listen, **bounds)
         self.blocking = self._link(Link, "stream")

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -71,9 +71,13 @@ class Raw(Protocol):
         self._waiting: list[Deferred[None]] = []
 
     @classmethod
-    async def open(cls, port: int, data: bytes = b"", address: str = "127.0.0.1") -> Raw:
-        """Connect, and send something."""
-        raw = await connectProtocol(HostnameEndpoint(reactor, address, port), cls())
+    async def open(
+        cls, port: int, data: bytes = b"", address: str = "127.0.0.1", own: str | None = None
+    ) -> Raw:
+        """Connect, perhaps from an address of one's own, and send something."""
+        raw = await connectProtocol(
+            TCP4ClientEndpoint(reactor, address, port, bindAddress=own and (own, 0)), cls()
+        )
         raw.send(data)
         return raw
 

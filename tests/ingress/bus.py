@@ -12,6 +12,7 @@ from realtime.ingress.publish import Ingest
 from realtime.messages import Owner, Publication
 from realtime.metrics import Metrics
 from realtime.presence import Announcer
+from realtime.routing import Routing
 
 START = 1_700_000_000.0
 
@@ -43,7 +44,7 @@ class Bus:
         )
         self.broker.start(self, self)
         self.store.start(self)
-        self.ingest = Ingest(self.broker, self.store, ["invoice"], self.metrics, self.wall)
+        self.ingest = Ingest(self.broker, self.store, Routing(["invoice"]), self.metrics, self.wall)
 
     def wall(self) -> float:
         return START + self.clock.seconds()

@@ -11,9 +11,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from realtime.api_keys import ApiKeys, master_key
 from realtime.broker.interface import IStateStore
 from realtime.ingress.http import BODY_LIMIT, BODY_READ, Api
+from realtime.ingress.moderate import Moderate
 from realtime.ingress.publish import Ingest
+from realtime.security import Security
+from realtime.trust.memory import MemoryTrust
 
 from ..generated import unhurried
 from .bus import START, Bus
@@ -34,14 +38,12 @@ class FixedCensus:
         return {"websocket": 5, "polling": 2}
 
 
-async def no_one(user: str) -> int:
-    return 0
-
-
 class ApiCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = Bus()
         self.disconnected: list[str] = []
+        self.keys = ApiKeys([master_key(KEY)], self.bus.wall)
+        self.trust = MemoryTrust(self.bus.wall)
         self.connect()
 
     def connect(self, store: IStateStore | None = None) -> None:
@@ -55,7 +57,13 @@ class ApiCase(SynchronousTestCase):
             return 2
 
         return Api(
-            key=KEY, ingest=ingest, store=store, connections=FixedCensus(), disconnect_user=disconnect
+            keys=self.keys,
+            security=Security(self.bus.clock.seconds),
+            moderate=Moderate(self.trust, Security(self.bus.clock.seconds), self.bus.wall),
+            ingest=ingest,
+            store=store,
+            connections=FixedCensus(),
+            disconnect_user=disconnect,
         )
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> Answer:
@@ -118,15 +126,9 @@ class AuthorizationTests(ApiCase):
         self.assertEqual(answer.status, 200)
 
     def test_there_is_no_api_without_a_key(self) -> None:
-        self.assertRaises(
-            ValueError,
-            Api,
-            key="",
-            ingest=self.bus.ingest,
-            store=self.bus.store,
-            connections=FixedCensus(),
-            disconnect_user=no_one,
-        )
+        self.assertRaises(ValueError, master_key, "")
+        self.keys.replace([])
+        self.refused(self.ask("GET", "/v1/rooms"), 401, "api.unauthorized")
 
 
 class PublishTests(ApiCase):

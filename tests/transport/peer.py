@@ -301,7 +301,9 @@ class World:
         }
         door: dict[str, Any] = {"head_timeout": 5.0, "body_timeout": 10.0}
         for name, value in options.items():
-            (engine if name in engine or name in ("admit", "query_token") else door)[name] = value
+            (engine if name in engine or name in ("admit", "query_token", "origin_refused") else door)[
+                name
+            ] = value
         self.engine = EngineServer(clock=self.clock, **engine)
         self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0)
         self.factory = DoorFactory(

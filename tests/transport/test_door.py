@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from realtime.addresses import Proxies
 from realtime.transport.door import DRAIN, IDLE, DoorFactory
 from realtime.transport.site import Request, Site
 
@@ -429,6 +430,7 @@ class StrangerTests(Doors):
     def test_of_one_address_the_oldest_gives_way(self) -> None:
         peers = [self.connect() for _ in range(6)]
         self.clock.advance(0)
+        self.world.turn()
         self.assertEqual([peer.wire.connected for peer in peers], [False] * 2 + [True] * 4)
         self.assertEqual(self.factory.strangers, 4)
 
@@ -520,3 +522,79 @@ _POST = (
     b"POST /engine.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
     b"Content-Type: text/plain\r\nConnection: keep-alive\r\n\r\n4hell"
 )
+
+
+class AddressTests(Doors):
+    """Whose address a request has that comes through a proxy."""
+
+    def found(self, peer: Peer) -> str:
+        return self.held.waiting.pop(0).client if peer.wire.connected else "closed"
+
+    def behind(self, **options: Any) -> None:
+        self.factory = self.door(proxies=Proxies(["10.0.0.0/8"]), **options)
+
+    def test_forwarded(self) -> None:
+        """A trusted proxy is believed, for each request anew; nobody else is."""
+        self.behind()
+        peer = self.connect("10.0.0.1")
+        for field, address in (("203.0.113.9", "203.0.113.9"), ("6.6.6.6, 203.0.113.8", "203.0.113.8")):
+            peer.request("GET", "/held", X_Forwarded_For=field)
+            self.assertEqual(self.found(peer), address)
+            peer = self.connect("10.0.0.1")
+        other = self.connect("192.0.2.1")
+        other.request("GET", "/held", X_Forwarded_For="6.6.6.6")
+        self.assertEqual(self.found(other), "192.0.2.1")
+
+    def test_forwarded_to_a_session(self) -> None:
+        """A session has the address that the request told which opened it, on either transport."""
+        world = World(proxies=Proxies(["10.0.0.0/8"]))
+        forwarded = {"X_Forwarded_For": "203.0.113.9"}
+        world.peer("10.0.0.1").request("GET", OPEN, **forwarded)
+        world.peer("10.0.0.1").upgrade("/engine.io/?EIO=4&transport=websocket", **forwarded)
+        world.peer("10.0.0.1").request("GET", OPEN)
+        addresses = [recorder.socket.handshake.address for recorder in world.recorders]
+        self.assertEqual(addresses, ["203.0.113.9", "203.0.113.9", "10.0.0.1"])
+
+    def test_proxy_protocol(self) -> None:
+        """The header comes first, in pieces too, and what follows is the client's."""
+        self.behind(proxy_protocol=True)
+        peer = self.connect("10.0.0.1")
+        for byte in b"PROXY TCP4 203.0.113.9 10.0.0.1 5000 443\r\nGET /held HTTP/1.1\r\nHost: x\r\n\r\n":
+            peer.send(bytes((byte,)))
+        self.assertEqual(self.found(peer), "203.0.113.9")
+        self.assertEqual(peer.door.address, "203.0.113.9")
+
+    def test_proxy_protocol_of_nobody(self) -> None:
+        """A proxy that speaks for itself keeps its address."""
+        self.behind(proxy_protocol=True)
+        peer = self.connect("10.0.0.1")
+        peer.send(b"PROXY UNKNOWN\r\nGET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(self.found(peer), "10.0.0.1")
+
+    def test_proxy_protocol_is_needed_and_forbidden(self) -> None:
+        """A trusted proxy has to begin with it; from anybody else it is no request."""
+        self.behind(proxy_protocol=True)
+        bare = self.connect("10.0.0.1")
+        bare.send(HEAD)
+        self.assertEqual((self.given(bare).status, self.held.waiting), (400, []))
+        forged = self.connect("192.0.2.1")
+        forged.send(b"PROXY TCP4 6.6.6.6 10.0.0.1 1 2\r\n" + HEAD)
+        self.assertEqual(self.given(forged).status, 400)
+
+    def test_slow_proxy_header(self) -> None:
+        """It has to come within the time that a head has."""
+        self.behind(proxy_protocol=True)
+        peer = self.connect("10.0.0.1")
+        peer.send(b"PROXY TCP4 ")
+        self.clock.advance(5.0)
+        self.assertFalse(peer.wire.connected and not peer.answer())
+
+    def test_strangers_behind_a_proxy(self) -> None:
+        """A proxy's connections do not crowd each other out, nor do its clients each other's."""
+        self.behind(proxy_protocol=True, strangers=100, strangers_per_address=2)
+        peers = [self.connect("10.0.0.1") for _ in range(5)]
+        self.assertTrue(all(peer.wire.connected for peer in peers))
+        for peer in peers[:3]:
+            peer.send(b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n")
+        self.world.turn()
+        self.assertEqual([peer.wire.connected for peer in peers], [False, True, True, True, True])

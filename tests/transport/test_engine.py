@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from realtime.connections import IOutlet
-from realtime.errors import Close
+from realtime.errors import Close, TooManyConnections
 from realtime.wire.session import Frame
 
 from .peer import BINARY, CLOSE, TEXT, Peer, World, frame
@@ -545,15 +545,24 @@ class AdmissionTests(SynchronousTestCase):
         return answer.status
 
     def test_no_room(self) -> None:
-        world = World(admit=lambda: False)
+        def full(address: str) -> None:
+            raise TooManyConnections("the service is full; try again")
+
+        world = World(admit=full)
         for target in self.targets:
             self.assertEqual(self.open(world, target), 503)
             self.assertEqual(self.answered.json["code"], "connection.limit")
+            self.assertEqual(self.answered.json["retryAfter"], 1000)
         self.assertEqual(world.recorders, [])
 
     def test_sessions_go_on_when_there_is_no_more_room(self) -> None:
         room = True
-        world = World(admit=lambda: room)
+
+        def admit(address: str) -> None:
+            if not room:
+                raise TooManyConnections()
+
+        world = World(admit=admit)
         poller = world.poller()
         room = False
         answer = poller.bring(b"4x")
@@ -563,13 +572,15 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(poller.socket.transport, "websocket")
 
     def test_origins(self) -> None:
-        world = World()
+        refused: list[str] = []
+        world = World(origin_refused=refused.append)
         for target in self.targets:
             good = 101 if "websocket" in target else 200
             self.assertEqual(self.open(world, target, Origin="https://app.example.com"), good)
             for origin in ("https://evil.example", "null", "https://app.example.com.evil.example"):
                 self.assertEqual(self.open(world, target, Origin=origin), 403)
                 self.assertEqual(self.answered.json, {"code": 4, "message": "Forbidden"})
+        self.assertEqual(len(refused), 6)
 
     def test_handshake(self) -> None:
         for query_token in (False, True):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.transport.strangers import Strangers
+from realtime.strangers import Strangers
 
 
 class StrangersTests(SynchronousTestCase):

@@ -1,0 +1,1 @@
+"""What all nodes have to know of whom not to trust; see interface."""

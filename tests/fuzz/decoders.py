@@ -1,0 +1,116 @@
+"""Every decoder of what strangers and other services send, as a function of bytes.
+
+Each returns, or raises one of the refusals that are meant for it; anything else is a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from realtime import events
+from realtime.addresses import Proxies
+from realtime.auth import Authenticator
+from realtime.bans import Bans
+from realtime.config_file import ContentRule
+from realtime.content import WordFilter
+from realtime.errors import ProtocolError, RealtimeError
+from realtime.ingress import http, moderate
+from realtime.introspection import _active
+from realtime.keys import KeyRing, read_set, secret_key
+from realtime.routing import Routing
+from realtime.trust.memory import MemoryTrust
+from realtime.wire import engineio, proxy_header
+from realtime.wire.request import BadRequest, Chunked, parse
+from realtime.wire.socketio import SocketIOSession
+
+_PROXIES = Proxies(["10.0.0.0/8"])
+_KEYS = KeyRing([secret_key("k" * 32)])
+_AUTHENTICATOR = Authenticator(
+    _KEYS,
+    Bans(lambda: 0.0),
+    MemoryTrust(lambda: 0.0),
+    secret="",
+    refresh_secret="",
+    audience="",
+    issuer="",
+    leeway=0.0,
+    wall=lambda: 0.0,
+)
+_FILTER = WordFilter(
+    ContentRule(languages=("english", "chinese"), words=("scam*",), patterns=("[0-9]{6}",))
+)
+_ROUTING = Routing(["invoice"])
+
+
+def engine(data: bytes) -> None:
+    """Engine.IO: a WebSocket's text, a polling body, and a query."""
+    with contextlib.suppress(ProtocolError):
+        engineio.decode(data.decode("utf-8", "replace"))
+    with contextlib.suppress(ProtocolError):
+        for part in engineio.parts(data):
+            engineio.decode_part(part)
+    query = engineio.Query.parse(data.decode("latin-1"))
+    engineio.verify(query, method="GET", upgrade=True, session=None, allowed=True)
+
+
+def socketio(data: bytes) -> None:
+    """Socket.IO: a session that is connected, and the packets that follow, a line each.
+
+    A line that begins with ``b`` is binary.
+    """
+    session = SocketIOSession(10_000)
+    session.receive("0")
+    for line in data.split(b"\n"):
+        try:
+            session.receive(line[1:] if line[:1] == b"b" else line.decode("utf-8", "replace"))
+        except ProtocolError:
+            return
+
+
+def request(data: bytes) -> None:
+    """HTTP: a head, a chunked body, the PROXY protocol, X-Forwarded-For."""
+    for decode in (parse, Chunked(1000).feed, proxy_header.read):
+        with contextlib.suppress(BadRequest):
+            decode(data)
+    _PROXIES.client("10.0.0.1", [data])
+
+
+def api(data: bytes) -> None:
+    """The HTTP API: bodies, and what is published to channels."""
+    for decode in (http._publish_body, moderate._body):
+        with contextlib.suppress(RealtimeError):
+            decode(data)
+    channel, _, payload = data.partition(b"\n")
+    with contextlib.suppress(RealtimeError):
+        _ROUTING.route(channel.decode("utf-8", "replace"), payload, 0)
+
+
+def payloads(data: bytes) -> None:
+    """What clients' events carry."""
+    for kind in events.CLIENT_EVENTS.values():
+        with contextlib.suppress(RealtimeError):
+            events.decode(kind, data)
+
+
+def tokens(data: bytes) -> None:
+    """Tokens, sets of keys, and answers of the Auth Service."""
+    with contextlib.suppress(RealtimeError):
+        _AUTHENTICATOR.verify(data.decode("utf-8", "replace"))
+    for decode in (read_set, _active):
+        with contextlib.suppress(ValueError):
+            decode(data)
+
+
+def texts(data: bytes) -> None:
+    """What people write, as the filter looks at it."""
+    text = data.decode("utf-8", "replace")
+    for start, end in _FILTER.find(text):
+        if not 0 <= start < end <= len(text):
+            raise AssertionError((start, end))
+
+
+DECODERS: dict[str, Callable[[bytes], Any]] = {
+    decoder.__name__: decoder for decoder in (engine, socketio, request, api, payloads, tokens, texts)
+}
