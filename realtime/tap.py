@@ -80,7 +80,10 @@ class Realtime(MultiService):
     """The top of the service tree: sets up the log, and turns a failed start into plain lines.
 
     :param twistd: twistd's own options.
+    :ivar reload: what SIGHUP does; it ends the process while there is nothing.
     """
+
+    reload: Callable[[], object] | None = None
 
     def __init__(self, twistd: Mapping[str, Any]) -> None:
         super().__init__()
@@ -152,12 +155,14 @@ def makeService(
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
     service = Realtime(twistd)
+    # before what the node does then: once it is said to be up a signal may come
+    reactor.callWhenRunning(_take_signals, service)
     try:
         made = node(settings, clock=reactor, wall=time.time, on_ready=ready)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     made.setServiceParent(service)
-    reactor.callWhenRunning(_take_signals, getattr(made, "reload", None))
+    service.reload = getattr(made, "reload", None)
     return service
 
 
@@ -178,13 +183,12 @@ def _greet(settings: Settings, port: int) -> None:
     print(banner(settings, port, token), end="", file=sys.__stdout__, flush=True)
 
 
-def _take_signals(reload: Callable[[], object] | None) -> None:
+def _take_signals(service: Realtime) -> None:
     """Let SIGTERM and SIGINT end the process with status 0, after the drain; a second one at once.
 
     By Twisted's own handlers it would die of the signal, and a second one would be a logged error.
-
-    :param reload: what SIGHUP does; it would end the process otherwise.
     """
+    reload = service.reload
     if reload is not None:
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
 

@@ -60,7 +60,7 @@ class SecurityTests(SynchronousTestCase):
         house.client().connect(token=forged)
         house.client().connect().call("auth:login", {"token": "junk"})
         client.call("auth:token_refresh", {"refreshToken": forged})
-        house.node.sessions.disconnect_user("alice")
+        house.kick("alice")
         told = [(event["kind"], event["user"], event["reason"]) for event in self.events]
         self.assertEqual(
             told,
