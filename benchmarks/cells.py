@@ -16,11 +16,19 @@ from .process import Sample, Server
 FORM = re.compile(
     r"(?P<scenario>fanout|rate|echo|idle|connect)-(?P<connections>\d+)"
     r"(-(?P<text>\d+)b)?(-w(?P<window>\d+))?(-(?P<rate>[\d.]+)/s)?"
+    r"(-(?P<protocol>plain|wamp|cbor|msgpack|mix))?"
 )
-ACCEPTED = "such as fanout-1000-60b-w2, echo-100-60b-w10, rate-1000-60b-10/s, idle-5000 or connect-1000"
+ACCEPTED = (
+    "such as fanout-1000-60b-w2, echo-100-60b-w10, rate-1000-60b-10/s, idle-5000 or connect-1000;"
+    " fanout, rate, idle and connect also with other receivers than Socket.IO's, such as"
+    " fanout-1000-60b-w2-plain, -wamp, -cbor, -msgpack, or a -mix of all"
+)
 
 #: Connections that are there before those whose cost is measured: what a server does once is not in it.
 FIRST = 50
+
+#: The protocols of receivers beside Socket.IO.
+PROTOCOLS = ("plain", "wamp", "cbor", "msgpack", "mix")
 
 #: The cells that are measured unless others are named.
 USUAL = (
@@ -28,6 +36,7 @@ USUAL = (
     "fanout-1000-60b-w20",
     "fanout-100-60b-w2",
     "fanout-100-60b-w20",
+    *(f"fanout-1000-60b-w{window}-{name}" for window in (2, 20) for name in PROTOCOLS),
     "echo-100-60b-w1",
     "echo-100-60b-w10",
     "rate-1000-60b-10/s",
@@ -87,6 +96,9 @@ def parse(name: str, seconds: float) -> Load:
     found = FORM.fullmatch(name)
     if found is None:
         raise ValueError(f"{name!r} is no cell; accepted is one {ACCEPTED}")
+    protocol = found["protocol"] or "socketio"
+    if protocol != "socketio" and found["scenario"] == "echo":
+        raise ValueError(f"{name!r} is no cell; only clients of Socket.IO send: accepted is one {ACCEPTED}")
     connections = int(found["connections"])
     given = {field: int(found[field]) for field in ("text", "window") if found[field]}
     rate = float(found["rate"] or 10)
@@ -94,6 +106,7 @@ def parse(name: str, seconds: float) -> Load:
     longer = {"rate": max(seconds, 30 / rate), "idle": max(seconds, 2.0)}
     return Load(
         scenario=found["scenario"],
+        protocol=protocol,
         connections=connections,
         first=min(FIRST, connections // 2),
         rate=rate,

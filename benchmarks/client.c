@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "client.h"
+#include "direct.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -134,12 +135,21 @@ void client_emit(struct client *client, const char *body, size_t size) {
     put_frame(client, OP_TEXT, packet, (size_t)head + size);
 }
 
+void client_put(struct client *client, bool binary, const char *payload, size_t size) {
+    if (client->stage != CLOSED) put_frame(client, binary ? OP_BINARY : OP_TEXT, payload, size);
+}
+
 static void upgrade(struct client *client) {
-    char request[1024];
+    char request[1024], subprotocol[64] = "";
+    bool direct = client->protocol != SOCKETIO;
+    if (direct)
+        snprintf(subprotocol, sizeof subprotocol, "Sec-WebSocket-Protocol: %s\r\n",
+                 direct_subprotocol(client->protocol));
     int size = snprintf(request, sizeof request,
-                        "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n"
+                        "GET %s%s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n%s"
                         "Connection: Upgrade\r\nSec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                        target.path, port_of(client));
+                        direct ? "/ws" : target.path, direct ? "" : "?EIO=4&transport=websocket", port_of(client),
+                        subprotocol);
     client->stage = UPGRADING;
     bytes_add(&client->out, request, (size_t)size);
 }
@@ -160,10 +170,13 @@ static void join(struct client *client) {
 }
 
 static void message(struct client *client, const char *packet, size_t size) {
-    const char *end = packet + size;
     const char *text = memmem(packet, size, TEXT_FIELD, sizeof TEXT_FIELD - 1);
+    client_text(client, text == NULL ? NULL : text + sizeof TEXT_FIELD - 1, packet, size);
+}
+
+void client_text(struct client *client, const char *text, const char *packet, size_t size) {
+    const char *end = packet + size;
     uint64_t part[2] = {0};
-    if (text != NULL) text += sizeof TEXT_FIELD - 1;
     for (int i = 0; text != NULL && i < 2; i++) {
         const char *digit = text;
         while (digit < end && *digit >= '0' && *digit <= '9') part[i] = part[i] * 10 + (uint64_t)(*digit++ - '0');
@@ -248,7 +261,9 @@ static size_t take_frame(struct client *client, const char *at, size_t size) {
     }
     if (size - length < payload) return 0;
     int opcode = head[0] & 15;
-    if (opcode == OP_TEXT)
+    if (client->protocol != SOCKETIO && (opcode == OP_TEXT || opcode == OP_BINARY))
+        direct_message(client, at + length, payload);
+    else if (opcode == OP_TEXT)
         engineio(client, at + length, payload);
     else if (opcode == OP_PING)
         put_frame(client, OP_PONG, at + length, payload);
@@ -270,6 +285,7 @@ static size_t take_answer(struct client *client, const char *at, size_t size) {
         return 0;
     }
     client->stage = OPENING;
+    if (client->protocol != SOCKETIO) direct_begin(client);
     return length;
 }
 

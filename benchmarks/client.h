@@ -1,4 +1,5 @@
-/* One Socket.IO 5 client over Engine.IO 4 over a WebSocket, without blocking; as much as a load needs. */
+/* One client over a WebSocket, without blocking; as much as a load needs. Socket.IO 5 over Engine.IO 4 is spoken
+ * here, the other protocols in direct.c. */
 
 #ifndef CLIENT_H
 #define CLIENT_H
@@ -11,6 +12,9 @@
 
 enum stage { CLOSED, CONNECTING, UPGRADING, OPENING, AUTHENTICATING, JOINING, READY };
 
+/* MIX: each receiver the next one of the others. */
+enum protocol { SOCKETIO, PLAIN, WAMP, CBOR, MSGPACK, MIX, PROTOCOLS };
+
 struct bytes {
     char *at;
     size_t size;
@@ -20,6 +24,7 @@ struct bytes {
 struct client {
     int fd;
     enum stage stage;
+    enum protocol protocol;
     uint32_t index;
     uint32_t last_ack;         /* id of the newest event that asked for an acknowledgement; 0 joins */
     uint32_t acknowledged;     /* acknowledgements of events that have come */
@@ -52,6 +57,12 @@ void client_turn(struct client *client, uint32_t events);
 /* Send an event with an acknowledgement of the next id, after what waits; `client_flush` hands it to the socket.
  * `body` is the event's JSON array. */
 void client_emit(struct client *client, const char *body, size_t size);
+
+/* Put a whole message behind what waits, text or binary. */
+void client_put(struct client *client, bool binary, const char *payload, size_t size);
+
+/* A room's message has come: its text, by which it is judged, or NULL; and all of it. */
+void client_text(struct client *client, const char *text, const char *whole, size_t size);
 
 void client_flush(struct client *client);
 

@@ -18,8 +18,8 @@ import msgspec
 from .process import pinned, processors
 
 HERE = Path(__file__).parent
-SOURCES = ("load.c", "client.c", "options.c", "tally.c")
-HEADERS = ("client.h", "options.h", "tally.h")
+SOURCES = ("load.c", "client.c", "direct.c", "options.c", "tally.c")
+HEADERS = ("client.h", "direct.h", "options.h", "tally.h")
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 NO_COMPILER = "the load generator needs a C compiler; install one: apt-get install gcc libc6-dev"
 
@@ -35,6 +35,7 @@ class LoadFailed(Exception):
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What the generator is to do; see the comment at the top of load.c.
 
+    :ivar protocol: of the receivers: socketio, plain, wamp, cbor, msgpack, or a mix of all.
     :ivar first: connections made before those whose cost is measured.
     :ivar text: bytes of a message's text.
     :ivar rate: publications a second.
@@ -45,6 +46,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     connections: int
+    protocol: str = "socketio"
     first: int = 0
     in_flight: int = 32
     room_size: int = 1

@@ -1,4 +1,4 @@
-/* A load of Socket.IO clients on one thread, that counts what is lost, repeated or out of order.
+/* A load of clients on one thread, that counts what is lost, repeated or out of order.
  *
  * fanout  client 0 publishes to a room of all; at most W publications are not yet delivered to all
  * rate    client 0 publishes R a second to a room of all, whatever comes back
@@ -352,6 +352,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     for (uint32_t i = 0; i < options.connections; i++) clients[i].index = i, clients[i].token = tokens[i];
+    for (uint32_t i = 1; i < options.connections; i++)
+        clients[i].protocol = options.protocol == MIX ? (enum protocol)(i % MIX) : options.protocol;
     deadline = now() + (uint64_t)(options.deadline * 1e9);
     return report(run(&figures), &figures);
 }

@@ -11,11 +11,14 @@
 
 const char *const scenario_names[] = {"fanout", "rate", "echo", "idle", "connect"};
 
-enum name { NAME_SCENARIO = 1, PORT, PUBLISHER_PORT, PATH, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT, ROOM_SIZE, TEXT,
-            WINDOW, NAME_RATE, WARM, SECONDS, DEADLINE, PATIENCE, COUNT, MARKS };
+static const char *const protocol_names[] = {"socketio", "plain", "wamp", "cbor", "msgpack", "mix"};
+
+enum name { NAME_SCENARIO = 1, NAME_PROTOCOL, PORT, PUBLISHER_PORT, PATH, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT,
+            ROOM_SIZE, TEXT, WINDOW, NAME_RATE, WARM, SECONDS, DEADLINE, PATIENCE, COUNT, MARKS };
 
 static const struct option names[] = {
     {"scenario", required_argument, NULL, NAME_SCENARIO},
+    {"protocol", required_argument, NULL, NAME_PROTOCOL},
     {"port", required_argument, NULL, PORT},
     {"publisher-port", required_argument, NULL, PUBLISHER_PORT},
     {"path", required_argument, NULL, PATH},
@@ -59,9 +62,17 @@ static enum scenario scenario(void) {
     return SCENARIOS;
 }
 
+static enum protocol protocol(void) {
+    for (int i = 0; i < PROTOCOLS; i++)
+        if (strcmp(optarg, protocol_names[i]) == 0) return (enum protocol)i;
+    refuse("protocol", "is socketio, plain, wamp, cbor, msgpack or mix");
+    return PROTOCOLS;
+}
+
 static void take(struct options *options, enum name option, const char *name) {
     switch (option) {
     case NAME_SCENARIO: options->scenario = scenario(); break;
+    case NAME_PROTOCOL: options->protocol = protocol(); break;
     case PATH: options->path = optarg; break;
     case TOKENS: options->tokens = optarg; break;
     case MARKS: options->marks = true; break;

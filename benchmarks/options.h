@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client.h"
+
 #define MAX_CLIENTS 20000
 #define MAX_TEXT 4096
 
@@ -17,6 +19,7 @@ struct options {
     uint16_t port;
     uint16_t publisher_port;   /* of client 0, which publishes; the others' unless it is given */
     const char *path;
+    enum protocol protocol;    /* of all clients but the first, which publishes by Socket.IO */
     const char *tokens;        /* file with one token a line */
     uint32_t connections;
     uint32_t first;            /* how many of them connect before the measured ones */

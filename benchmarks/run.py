@@ -87,7 +87,8 @@ def interleave(
         order = list(starts)[:: -1 if repetition % 2 else 1]
         for cell, load in loads.items():
             runs = {}
-            for peer in order:
+            able = [peer for peer in order if load.protocol == "socketio" or peer != "socket.io"]
+            for peer in able:
                 told = f"{repetition + 1}/{repetitions} {cell} {peer}"
                 try:
                     runs[peer] = cells.measure(starts[peer], load, SECRET)
@@ -97,9 +98,26 @@ def interleave(
                 else:
                     print(f"{told}: {shown(runs[peer])}", file=sys.stderr)
             # ratios are of runs of one turn: a turn in which one failed gives none
-            if len(runs) == len(starts):
-                for peer in starts:
+            if len(runs) == len(able):
+                for peer in (peer for peer in starts if peer in runs):
                     results.add(cell, peer, runs[peer])
+
+
+def protocols(results: Results, first: str) -> Iterator[str]:
+    """What other receivers cost of those of Socket.IO, turn by turn: processor time per delivery."""
+    rows = []
+    for cell, peers in results.figures.items():
+        plain, _, protocol = cell.rpartition("-")
+        other = results.figures.get(plain, {}).get(first, {}).get("cpu_us")
+        own = peers.get(first, {}).get("cpu_us")
+        if protocol in cells.PROTOCOLS and own and other:
+            ratios = [ours / max(theirs, 1e-9) for ours, theirs in zip(own, other, strict=False)]
+            rows.append(f"| {plain} | {protocol} | {spread(own)} | {spread(other)} | {spread(ratios)} |")
+    if rows:
+        yield "\n### Receivers by other protocols (CPU us per delivery)"
+        yield "| load | protocol | its receivers | Socket.IO's | ratio |"
+        yield "|---|---|---:|---:|---:|"
+        yield from rows
 
 
 def shown(run: cells.Run) -> str:
@@ -191,6 +209,7 @@ def main(arguments: Sequence[str]) -> int:
         interleave(starts, loads, given.repetitions, results)
     print(f"{results.machine}; commit {results.commit}; {given.repetitions} repetitions: median [min-max]")
     print("\n".join(table(results, next(iter(starts)))))
+    print("\n".join(protocols(results, next(iter(starts)))))
     for failure in results.failures:
         print(f"\nFAILED {failure}")
     if given.json:

@@ -83,6 +83,7 @@ class Connection:
 
     :ivar id: its public id.
     :ivar session_id: the secret id by which its session is taken up after a cut.
+    :ivar encoding: that of its session, kept here since every delivery looks at it; see `reencode`.
     :ivar rooms: what it is in: joined rooms and those joined for it.
     :ivar joined: those of `rooms` that it, or its token, asked for.
     :ivar parked: commands that wait for an earlier one; None while none is being waited for.
@@ -137,6 +138,10 @@ class Connection:
         self.active = now
         self.idle = False
         self.warned = False
+
+    def reencode(self) -> None:
+        """Its session may share its frames with others from now on."""
+        self.encoding = self.session.encoding
 
     @property
     def user(self) -> str:

@@ -79,6 +79,7 @@ Status = Literal["online", "away", "busy", "invisible"]
 #: Numbers up to here are exact in every client (JavaScript's safe integers).
 _Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 _Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+_SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
 _MutedRoom = Annotated[str, Meta(max_length=NAME_LENGTH, pattern=ROOM_PATTERN)]
 _MutedEvent = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH)]
 
@@ -98,9 +99,15 @@ class Place(Position, frozen=True):
 
 
 class Login(Payload, frozen=True):
-    """``auth:login``"""
+    """``auth:login``; with a session, as the first event of a connection, that is taken up.
+
+    :ivar session: the secret id in an earlier ``system:connected``.
+    :ivar position: the last place in the sequence that the client has seen of it.
+    """
 
     token: _Token
+    session: _SessionId | None = None
+    position: _SessionId | None = None
 
 
 class TokenRefresh(Payload, frozen=True):

@@ -16,7 +16,7 @@ from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
 from .rights import PRESENCE, Rights
 from .rooms import Room, Rooms
-from .wire.session import Frame
+from .wire.session import NOTHING, Frame
 
 #: Bytes waiting for a connection past which events of loss class ``drop`` are not queued for it.
 DROP_ABOVE: Final = 65536
@@ -50,7 +50,9 @@ class Fanout:
                 continue
             frame = frames.get(connection.encoding)
             if frame is None:
-                frame = frames[connection.encoding] = connection.session.encode(publication)
+                frame = frames[connection.encoding] = _encoded(connection, publication)
+            if frame is NOTHING:
+                continue
             try:
                 outlet.write(frame)
                 written += 1
@@ -84,6 +86,8 @@ class Fanout:
             receivers = tuple(
                 dict.fromkeys(c for room in found for c in _listening(room, publication.event))
             )
+        if audience.selects:
+            receivers = tuple(c for c in receivers if audience.admits(c.user, c.id))
         if self._rights.hiding and publication.event in PRESENCE:
             receivers = tuple(
                 c
@@ -103,6 +107,15 @@ class Fanout:
         if audience.except_connections:
             excepted.update(c for c in receivers if c.id in audience.except_connections)
         return excepted
+
+
+def _encoded(connection: Connection, publication: Publication) -> Frame:
+    try:
+        return connection.session.encode(publication)
+    except Exception:
+        # What one protocol can't say must not keep it from the others.
+        _log.failure("a publication could not be encoded")
+        return NOTHING
 
 
 def _give_up(outlet: IOutlet) -> None:

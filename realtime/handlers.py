@@ -21,7 +21,7 @@ from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, State
 from .errors import BrokerUnavailable, Close, NotJoined, RealtimeError
 from .ids import unique_id
-from .messages import Audience, Event, Identity, Publication, Published, user_room
+from .messages import Audience, Event, Identity, Placed, Publication, Published, Selection, user_room
 from .moderation import Moderation
 from .notices import Notices
 from .presence import member_payload
@@ -37,11 +37,13 @@ class Answer(msgspec.Struct, frozen=True):
     """An acknowledgement that needs more than its fields.
 
     :ivar binary: whether the fields hold ``{"$binary": base64}`` objects that were binary.
+    :ivar placed: the publications that the fields speak of.
     :ivar then: what happens once it is written.
     """
 
     fields: Fields
     binary: bool = False
+    placed: Placed = ()
     then: Callable[[], object] | None = None
 
 
@@ -118,7 +120,10 @@ class Handlers:
     # -- auth
 
     async def _auth_login(self, connection: Connection, login: events.Login, _: Event) -> Outcome:
-        await self._sessions.login(connection, login.token)
+        await self._sessions.login(connection, login.token, login.session, login.position)
+        if connection.state is State.ENDED:
+            # Its transport went meanwhile: nobody is answered.
+            return {}
         return _identity_fields(connection)
 
     async def _auth_logout(self, connection: Connection, logout: events.Logout, _: Event) -> Outcome:
@@ -213,15 +218,19 @@ class Handlers:
         user = identity.user
         now = int(self._wall() * 1000)
         body = _RoomMessage(room, user, message.text, message.data if message.text is None else None)
+        chosen = event.selection or Selection()
+        audience = _audience(connection, room, chosen)
         publication = Publication(
             "room:message",
             msgspec.json.encode(body),
-            Audience(rooms=frozenset((room,))),
+            audience,
             unique_id(now),
             now,
-            history=True,
+            # What is not for all is not in the history that all see.
+            history=not (audience.selects or audience.except_users),
             binary=event.binary,
             splice=("id", "timestamp", "offset"),
+            publisher=(user, connection.id) if chosen.disclose else None,
         )
         key = None
         if message.client_message_id is not None:
@@ -235,7 +244,7 @@ class Handlers:
         page = await self._broker.history(asked.room_id, asked.after, asked.before, limit)
         shown = self._fit(page.publications, newest=asked.after is None)
         fields = {"messages": history.messages(shown), "position": page.position}
-        return Answer(fields, binary=history.binary(shown))
+        return Answer(fields, binary=history.binary(shown), placed=tuple(shown))
 
     def _require_joined(self, connection: Connection, room: str) -> Identity:
         identity = connection.identity
@@ -299,6 +308,17 @@ def _waiting(handler: Callable[[Connection, Any, Event], Any]) -> Handler:
     return start
 
 
+def _audience(connection: Connection, room: str, chosen: Selection) -> Audience:
+    return Audience(
+        rooms=frozenset((room,)),
+        except_users=chosen.except_users,
+        except_connections=frozenset((connection.id,)) if chosen.except_self else frozenset(),
+        except_sessions=chosen.except_sessions,
+        only_sessions=chosen.only_sessions,
+        only_users=chosen.only_users,
+    )
+
+
 def _unsaid(failure: Failure) -> None:
     """The bus has gone after the sessions ended: comparing will find that they are no more."""
     failure.trap(BrokerUnavailable)
@@ -306,7 +326,8 @@ def _unsaid(failure: Failure) -> None:
 
 def _published_fields(published: Published) -> Outcome:
     offset = 0 if published.position is None else published.position.offset
-    return {"id": published.id, "offset": offset, "timestamp": published.time}
+    fields = {"id": published.id, "offset": offset, "timestamp": published.time}
+    return Answer(fields, placed=(published,))
 
 
 def _identity_fields(connection: Connection) -> Fields:

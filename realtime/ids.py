@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 
@@ -12,6 +13,12 @@ def unique_id(milliseconds: int) -> str:
     :param milliseconds: since the epoch.
     """
     return f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}{os.urandom(8).hex()}"
+
+
+def session_number(connection: str) -> int:
+    """The number by which WAMP names a connection: from 1 to 2^53, the same on every node."""
+    digest = hashlib.blake2b(connection.encode(), digest_size=8).digest()
+    return 1 + int.from_bytes(digest, "big") % 2**53
 
 
 def secret_id() -> str:

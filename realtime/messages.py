@@ -5,10 +5,12 @@ All are immutable, and none can be part of a cycle: the garbage collector need n
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from .errors import RealtimeError
+from .ids import session_number
 from .payload import spliced
 
 #: The channel of publications that are not for exactly one room. No room id can look like it.
@@ -55,13 +57,39 @@ class Sequence(msgspec.Struct, frozen=True, gc=False):
 
 
 class Audience(msgspec.Struct, frozen=True, gc=False):
-    """Who gets a publication: everyone, or the union of users and rooms; minus the exceptions."""
+    """Who gets a publication: everyone, or the union of users and rooms; minus the exceptions.
+
+    :ivar except_sessions: connections to be left out, as `session_number` counts them.
+    :ivar only_sessions: the only ones of the receivers that get it, counted so too; None for no choice.
+    :ivar only_users: likewise, users.
+    """
 
     everyone: bool = False
     users: frozenset[str] = frozenset()
     rooms: frozenset[str] = frozenset()
     except_users: frozenset[str] = frozenset()
     except_connections: frozenset[str] = frozenset()
+    except_sessions: frozenset[int] = frozenset()
+    only_sessions: frozenset[int] | None = None
+    only_users: frozenset[str] | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether it leaves out, or chooses, by more than users and connections to be left out."""
+        return bool(self.except_sessions) or self.only_sessions is not None or self.only_users is not None
+
+    def admits(self, user: str, connection: str) -> bool:
+        """Whether it is for a connection that is in one of the targets."""
+        if connection in self.except_connections or user in self.except_users:
+            return False
+        if not self.selects:
+            return True
+        number = session_number(connection)
+        return (
+            number not in self.except_sessions
+            and (self.only_sessions is None or number in self.only_sessions)
+            and (self.only_users is None or user in self.only_users)
+        )
 
     @property
     def targets(self) -> frozenset[str]:
@@ -91,6 +119,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     :ivar splice: fields among ``id``, ``timestamp``, ``offset`` that `payload` adds to ``data``.
     :ivar position: its place in its channel, given by the broker when it is logged.
     :ivar sequence: its place among all channels, given by the broker when it is logged.
+    :ivar publisher: user and connection of who sent it, where they want that to be told.
     """
 
     event: str
@@ -104,6 +133,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     splice: tuple[str, ...] = ()
     position: Position | None = None
     sequence: Sequence | None = None
+    publisher: tuple[str, str] | None = None
 
     @property
     def channel(self) -> str:
@@ -138,6 +168,10 @@ class Published(msgspec.Struct, frozen=True, gc=False):
     repeated: bool = False
 
 
+#: Publications that an acknowledgement speaks of, for protocols that number them.
+Placed: TypeAlias = tuple[Publication | Published, ...]
+
+
 class Handshake(msgspec.Struct, frozen=True, gc=False):
     """What is known of a client from the request that opened its transport.
 
@@ -162,27 +196,65 @@ class Connect(msgspec.Struct, frozen=True, gc=False):
     offset: str | None = None
 
 
+class Selection(msgspec.Struct, frozen=True, gc=False):
+    """Who of a room's members gets a message; see `Audience`.
+
+    :ivar except_self: not the connection that sends it.
+    :ivar disclose: whether the receivers are told who that is.
+    """
+
+    except_self: bool = False
+    disclose: bool = False
+    except_sessions: frozenset[int] = frozenset()
+    except_users: frozenset[str] = frozenset()
+    only_sessions: frozenset[int] | None = None
+    only_users: frozenset[str] | None = None
+
+    @property
+    def lists(self) -> bool:
+        """Whether it names any receivers."""
+        chosen = self.only_sessions is not None or self.only_users is not None
+        return chosen or bool(self.except_sessions or self.except_users)
+
+
+#: What a client wants its acknowledgement to carry. Only its session looks into it.
+Ack: TypeAlias = Any
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """Command: the client sends an event.
 
+    :ivar name: empty where the message is so bad that it has none; then there is a fault.
     :ivar data: its payload, one raw JSON value; ``{}`` where the client sent none.
-    :ivar ack: what the client wants its acknowledgement to carry; None if it wants none.
+    :ivar ack: see `Ack`; None if it wants none.
     :ivar binary: whether ``data`` holds ``{"$binary": base64}`` objects that were binary.
     :ivar fault: why the payload can't be used, where it can't; the event is to be refused.
+    :ivar selection: who gets a message to a room; None for all.
     """
 
     name: str
     data: bytes
-    ack: int | None = None
+    ack: Ack = None
     binary: bool = False
     fault: str = ""
+    selection: Selection | None = None
+
+
+class Own(msgspec.Struct, frozen=True, gc=False):
+    """Command: something that the protocol answers by itself, in its turn and within the limits.
+
+    :ivar error: why it is refused, if it is.
+    """
+
+    ack: Ack
+    error: RealtimeError | None = None
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
     """Command: the client ends its session for good."""
 
 
-Command = Connect | Event | Disconnect
+Command = Connect | Event | Own | Disconnect
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -250,7 +322,7 @@ def entitled(record: SessionRecord, publication: Publication) -> bool:
     """Whether a session was to get a logged publication when it was made."""
     audience = publication.audience
     owner = record.owner
-    if owner.connection in audience.except_connections or owner.user in audience.except_users:
+    if not audience.admits(owner.user, owner.connection):
         return False
     if audience.everyone:
         return True

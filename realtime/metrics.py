@@ -34,10 +34,10 @@ CHANNEL_KINDS: Final = ("booking", "payment", "notification", "ticket", "user", 
 #: Why a transport ended, where the service did not end it itself (those are in `errors.Close`).
 TRANSPORT_ENDS: Final = ("transport_close", "transport_error", "client_disconnect", "parse_error")
 
-#: Engine.IO's own refusals of a request (`wire.engineio.Fault`).
+#: Refusals of a request: Engine.IO's own (`wire.engineio.Fault`), and a subprotocol not spoken here.
 FAULTS: Final = (
     *("unknown_transport", "unknown_sid", "bad_handshake_method"),
-    *("bad_request", "forbidden", "unsupported_version"),
+    *("bad_request", "forbidden", "unsupported_version", "unknown_subprotocol"),
 )
 
 #: The connections to Redis.

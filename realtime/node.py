@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +52,7 @@ from .security import Security
 from .sessions import SessionRules, Sessions
 from .settings import ConfigError, Settings
 from .shared_limit import SharedLimit
+from .transport.direct import DirectServer
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
 from .transport.origins import Origins
@@ -61,7 +63,11 @@ from .transport.websocket import WebSockets
 from .trust.interface import ITrust
 from .trust.memory import MemoryTrust
 from .trust.redis import RedisTrust
+from .wire import plain
 from .wire.socketio import SocketIOSession
+from .wire.wamp import WampSession
+from .wire.wamp_codecs import CODECS, Codec
+from .wire.wamp_realm import Realm
 
 _log = Logger()
 
@@ -75,6 +81,8 @@ STRANGERS: Final = 4096
 #: Connections closed at once while draining, and the seconds between two such batches.
 DRAIN_BATCH: Final = 200
 DRAIN_PAUSE: Final = 0.1
+
+_NO_UPGRADES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Node(MultiService):
@@ -163,7 +171,11 @@ class Node(MultiService):
         self.ingest = Ingest(self.broker, self.store, self.policy.routing, self.metrics, wall)
         self.relay = self._relay()
         self.engine = self._engine()
-        self.door = self._door({settings.ws_path: PollingResource(self.engine)}, self.engine)
+        self.direct = self._direct()
+        self.door = self._door(
+            {settings.ws_path: PollingResource(self.engine)},
+            {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
+        )
         self.health = self._health()
         self._watch()
 
@@ -289,6 +301,35 @@ class Node(MultiService):
             counters=self.metrics,
         )
 
+    def _direct(self) -> DirectServer:
+        settings = self.settings
+        realm = Realm(settings.wamp_realm, settings.ws_max_queue_bytes)
+        return DirectServer(
+            clock=self._clock,
+            ping_interval=settings.ws_ping_interval,
+            ping_timeout=settings.ws_ping_timeout,
+            max_queue_bytes=settings.ws_max_queue_bytes,
+            origins=Origins(settings.origins),
+            protocols={
+                plain.NAME: plain.PlainSession,
+                **{codec.subprotocol: self._wamp(realm, codec) for codec in CODECS},
+            },
+            accept=lambda socket: self.router.accept(socket, socket.direct, socket.handshake),
+            admit=self._admit,
+            origin_refused=self._origin_refused,
+            query_token=settings.ws_query_token,
+            cookie=settings.ws_token_cookie,
+            counters=self.metrics,
+        )
+
+    @staticmethod
+    def _wamp(realm: Realm, codec: Codec) -> Callable[[], WampSession]:
+        return partial(WampSession, realm.encoder(codec))
+
+    def _transports(self) -> int:
+        """How many sessions there are on the transports, of whatever protocol."""
+        return len(self.engine) + len(self.direct)
+
     def _admit(self, address: str) -> None:
         """Let one more session begin; one that owes a pong makes room for it.
 
@@ -303,9 +344,9 @@ class Node(MultiService):
                 self.metrics.rate_limited("handshake")
                 if not self.settings.rate_limit_dry_run:
                     raise RateLimited("too many connections from this address", retry_after=wait)
-        if len(self.engine) < self.settings.ws_max_connections:
+        if self._transports() < self.settings.ws_max_connections:
             return
-        debtor = self.engine.heartbeat.debtor()
+        debtor = self.engine.heartbeat.debtor() or self.direct.heartbeat.debtor()
         if debtor is None:
             raise TooManyConnections("the service is full; try again")
         debtor.end(Close.EVICTED.reason, Close.EVICTED)
@@ -323,7 +364,7 @@ class Node(MultiService):
             version=__version__,
             seconds=self._clock.seconds,
             limit=self.settings.ws_max_connections,
-            connections=lambda: len(self.engine),
+            connections=self._transports,
             broker=self._bus_causes,
         )
 
@@ -404,7 +445,9 @@ class Node(MultiService):
             return door
         return TLSMemoryBIOFactory(self.certificates, False, door, self._clock)
 
-    def _door(self, mounts: Mapping[str, IResource], engine: EngineServer | None = None) -> DoorFactory:
+    def _door(
+        self, mounts: Mapping[str, IResource], upgrades: Mapping[str, Any] = _NO_UPGRADES
+    ) -> DoorFactory:
         settings = self.settings
         websockets = WebSockets(
             self._clock,
@@ -414,7 +457,7 @@ class Node(MultiService):
         return DoorFactory(
             clock=self._clock,
             site=Site(mounts, round(settings.tls_hsts)),
-            upgrades={} if engine is None else {settings.ws_path: engine},
+            upgrades=upgrades,
             websockets=websockets,
             head_timeout=settings.ws_handshake_timeout,
             body_timeout=settings.ws_message_timeout,
@@ -422,8 +465,8 @@ class Node(MultiService):
             max_sockets=2 * settings.ws_max_connections + STRANGERS,
             strangers=STRANGERS,
             strangers_per_address=STRANGERS // 2,
-            proxies=Proxies(settings.trusted_proxies if engine is not None else ()),
-            proxy_protocol=settings.proxy_protocol and engine is not None,
+            proxies=Proxies(settings.trusted_proxies if upgrades else ()),
+            proxy_protocol=settings.proxy_protocol and bool(upgrades),
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
@@ -516,14 +559,14 @@ class Node(MultiService):
         )
         # only to those who are here
         self.fanout.deliver(maintenance)
-        waiting = list(self.engine.sessions.values())
+        waiting = [*self.engine.sessions.values(), *self.direct.sessions.values()]
         while waiting and self._clock.seconds() < deadline:
             for socket in waiting[:DRAIN_BATCH]:
                 socket.close(Close.DRAIN)
             del waiting[:DRAIN_BATCH]
             if waiting:
                 await deferLater(self._clock, DRAIN_PAUSE)
-        while self.engine.sessions and self._clock.seconds() < deadline:
+        while self._transports() and self._clock.seconds() < deadline:
             await deferLater(self._clock, DRAIN_PAUSE)
 
 

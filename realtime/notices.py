@@ -13,6 +13,7 @@ from .errors import RealtimeError
 from .messages import Identity, Sequence
 from .metrics import Metrics
 from .presence import status_payload
+from .wire.session import NOTHING
 
 
 class Notices:
@@ -92,4 +93,7 @@ class Notices:
 
     def _write(self, connection: Connection, event: str, data: bytes, sequence: Sequence | None) -> None:
         self._metrics.sent(event, len(data))
-        connection.outlet.write(connection.session.event(event, data, sequence))
+        frame = connection.session.event(event, data, sequence)
+        connection.reencode()
+        if frame is not NOTHING:
+            connection.outlet.write(frame)

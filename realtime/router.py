@@ -31,16 +31,19 @@ from .escalation import Escalation
 from .handlers import Answer, Handlers, Outcome
 from .limits import RateLimit
 from .messages import (
+    Ack,
     Command,
     Connect,
     Event,
     Handshake,
+    Own,
+    Placed,
 )
 from .metrics import Metrics
 from .notices import Notices
 from .presence import PresenceService
 from .sessions import Sessions
-from .wire.session import ISession, Send
+from .wire.session import NOTHING, Frame, ISession, Send
 
 _log = Logger()
 
@@ -82,7 +85,9 @@ class Router:
 
     def accept(self, outlet: IOutlet, session: ISession, handshake: Handshake) -> IReceiver:
         """A transport has opened: what its messages are to be handed to."""
-        return Receiver(self, outlet, session, handshake)
+        receiver = Receiver(self, outlet, session, handshake)
+        receiver.take(session.opening(handshake.token is not None))
+        return receiver
 
     def open(self, outlet: IOutlet, session: ISession, handshake: Handshake) -> Connection:
         """A new connection over an open transport."""
@@ -130,6 +135,8 @@ class Router:
             self._run_event(connection, command)
         elif isinstance(command, Connect):
             self._run_connect(connection, command)
+        elif isinstance(command, Own):
+            self._run_own(connection, command)
         elif connection.state is not State.ENDED:
             self._sessions.left(connection)
 
@@ -148,6 +155,24 @@ class Router:
             done = Deferred.fromCoroutine(self._sessions.connect(connection, command))
             done.addErrback(self._broken, connection)
             self._park_until(connection, done)
+
+    def _run_own(self, connection: Connection, own: Own) -> None:
+        if connection.state in _OVER:
+            return
+        now = self._clock.seconds()
+        try:
+            self._limit.take(connection, now)
+            if own.error is not None:
+                raise own.error
+        except RealtimeError as error:
+            self._metrics.refused(error.code)
+            data = msgspec.json.encode({"ok": False, "error": error.refusal()})
+            if not _write(connection, connection.session.reply(own.ack, data, False)):
+                self._notices.error(connection, error)
+            if isinstance(error, RateLimited):
+                self._escalation.refused(connection, now)
+        else:
+            _write(connection, connection.session.answer(own.ack))
 
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
@@ -184,6 +209,8 @@ class Router:
     def _perform(self, connection: Connection, event: Event) -> Outcome | Deferred[Outcome]:
         handler = self._handlers.get(event.name)
         if handler is None:
+            if event.fault:
+                raise InvalidMessage(event.fault)
             raise UnknownEvent(f"accepted are {', '.join(self._handlers)}")
         if connection.state is not State.LIVE:
             if connection.state in _OVER:
@@ -215,8 +242,8 @@ class Router:
     def _answer(self, outcome: Outcome, connection: Connection, event: Event, started: float) -> None:
         answer = outcome if isinstance(outcome, Answer) else Answer(outcome)
         if event.ack is not None and connection.state not in _OVER:
-            data = msgspec.json.encode({"ok": True, **answer.fields})
-            connection.outlet.write(connection.session.reply(event.ack, data, answer.binary))
+            told = {"ok": True, **answer.fields}
+            self._reply(connection, event.ack, told, answer.binary, answer.placed)
         self._metrics.processed(event.name, self._clock.seconds() - started)
         if answer.then is not None:
             answer.then()
@@ -233,11 +260,22 @@ class Router:
         self._metrics.refused(error.code)
         if connection.state in _OVER:
             return
+        name = None if event.fault and not event.name else event.name
         if event.ack is not None:
-            data = msgspec.json.encode({"ok": False, "error": error.refusal(event.name)})
-            connection.outlet.write(connection.session.reply(event.ack, data, False))
+            self._reply(connection, event.ack, {"ok": False, "error": error.refusal(name)})
         else:
-            self._notices.error(connection, error, event.name)
+            self._notices.error(connection, error, name)
+
+    def _reply(
+        self,
+        connection: Connection,
+        ack: Ack,
+        told: dict[str, Any],
+        binary: bool = False,
+        placed: Placed = (),
+    ) -> None:
+        data = msgspec.json.encode(told)
+        _write(connection, connection.session.reply(ack, data, binary, placed))
 
     def _broken(self, failure: Any, connection: Connection) -> None:
         _log.failure("connecting failed", failure)
@@ -265,6 +303,10 @@ class Receiver:
             return
         if not commands or self._partial:
             self._partial = self._router.progress(self._connection)
+        self.take(commands)
+
+    def take(self, commands: list[Command | Send]) -> None:
+        """Run commands, and write the protocol's own answers among them."""
         for command in commands:
             if isinstance(command, Send):
                 self._outlet.write(command.frame)
@@ -273,6 +315,15 @@ class Receiver:
 
     def closed(self, reason: str) -> None:
         self._router.closed(self._connection, reason)
+
+
+def _write(connection: Connection, frame: Frame) -> bool:
+    """Write what there is to write; False if that is `NOTHING`."""
+    connection.reencode()
+    if frame is NOTHING:
+        return False
+    connection.outlet.write(frame)
+    return True
 
 
 def _settled(outcome: Deferred[Outcome]) -> Outcome | None:

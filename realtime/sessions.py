@@ -23,6 +23,7 @@ from .errors import (
     AuthUnavailable,
     BrokerUnavailable,
     Close,
+    InvalidMessage,
     Kicked,
     OtherSubject,
     RealtimeError,
@@ -140,6 +141,7 @@ class Sessions:
         self._coming: dict[_Coming, None] = {}
         self._security = security
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
+        self._settling: Deadlines[Connection] = Deadlines(clock, rules.login, _settle)
         self._nobodies: Strangers[Connection] = Strangers(rules.nobodies, max(1, rules.nobodies // 2))
         self._grace: Deadlines[tuple[Owner, str]] = Deadlines(clock, rules.grace, self._gone)
         self._periodic = Periodic(
@@ -194,22 +196,34 @@ class Sessions:
             connection.outlet.close(Close.REFUSED)
             return
         try:
-            record = await self._record(identity, command.session)
-            if connection.state is State.ENDED:
-                return
-            if record is not None and await self._restore(connection, identity, record, command.offset):
-                return
-            await self._begin(connection, identity, self._answer)
-            if record is not None:
-                # Only now, so that nobody is told that a user went who is here.
-                await self._store.forget(record.owner, record.session)
+            await self._restore_or_begin(connection, identity, command.session, command.offset)
         except RealtimeError as error:
             self._metrics.refused(error.code)
             self.end(connection, _close_for(error))
 
-    async def login(self, connection: Connection, token: str) -> None:
+    async def _restore_or_begin(
+        self, connection: Connection, identity: Identity, session: str | None, offset: str | None
+    ) -> None:
+        record = await self._record(identity, session)
+        if connection.state is State.ENDED:
+            return
+        if record is not None and await self._restore(connection, identity, record, offset):
+            return
+        await self._begin(connection, identity, self._answer)
+        if record is not None:
+            # Only now, so that nobody is told that a user went who is here.
+            await self._store.forget(record.owner, record.session)
+
+    async def login(
+        self,
+        connection: Connection,
+        token: str,
+        session: str | None = None,
+        offset: str | None = None,
+    ) -> None:
         """``auth:login``: become somebody, or somebody else, or stay with a newer token.
 
+        :param session: an earlier session to be taken up, see `Connect`.
         :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
         """
         try:
@@ -220,6 +234,11 @@ class Sessions:
         if connection.state is State.ENDED:
             # It went while the token was looked at; nobody is answered.
             raise AuthRequired()
+        if connection.state is State.OPENING:
+            await self._restore_or_begin(connection, identity, session, offset)
+            return
+        if session is not None:
+            raise InvalidMessage("only the first message of a connection can take up a session")
         if connection.state is State.LIVE:
             if connection.user == identity.user:
                 await self._renew(connection, identity)
@@ -352,7 +371,9 @@ class Sessions:
         return int(self._wall() * 1000)
 
     def _answer(self, connection: Connection) -> None:
-        connection.outlet.write(connection.session.connected(connection.id, connection.session_id))
+        frame = connection.session.connected(connection.id, connection.session_id)
+        if frame is not None:
+            connection.outlet.write(frame)
 
     def _enter(self, connection: Connection) -> None:
         """From here on publications reach the connection."""
@@ -361,7 +382,7 @@ class Sessions:
             self.suspend(connection)
             return
         connection.state = State.LIVE
-        connection.encoding = connection.session.encoding
+        connection.reencode()
         self._is_somebody(connection)
         self._connections.add(connection)
         self._rooms.admit(connection)
@@ -475,7 +496,8 @@ class Sessions:
         shows, rooms = self._rights.shows, connection.rooms
         heard = [e for e in missed if shows(identity, rooms, e) and not mutes(connection, e)]
         # Encoded as the transport takes them: thousands may come back at once.
-        connection.outlet.replay(map(connection.session.encode, heard))
+        connection.outlet.replay(connection.session.replay(heard))
+        self._settling.start(connection)
         self._enter(connection)
         self._notices.connected(connection, identity, sequence, recovered=True)
         self._hold_to_bans(connection)
@@ -579,6 +601,7 @@ class Sessions:
     def closed(self, connection: Connection, reason: str) -> None:
         """The transport is gone: the session waits to be taken up."""
         self._is_somebody(connection)
+        self._settling.cancel(connection)
         live = connection.state is State.LIVE
         connection.state = State.ENDED
         if live:
@@ -599,6 +622,7 @@ class Sessions:
 
     def _finish(self, connection: Connection, state: State, reason: str) -> None:
         self._is_somebody(connection)
+        self._settling.cancel(connection)
         live = connection.state is State.LIVE
         connection.state = state
         if live:
@@ -610,7 +634,9 @@ class Sessions:
     def terminate(self, connection: Connection, close: Close) -> None:
         """End a session and its connection for good; the client does not come back by itself."""
         self._finish(connection, State.ENDED, close.reason)
-        connection.outlet.write(connection.session.disconnected())
+        frame = connection.session.disconnected()
+        if frame is not None:
+            connection.outlet.write(frame)
         connection.outlet.close(close)
 
     async def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
@@ -688,6 +714,11 @@ class Sessions:
 
 def _no_answer(connection: Connection) -> None:
     """The client has its CONNECT already."""
+
+
+def _settle(connection: Connection) -> None:
+    connection.session.settle()
+    connection.reencode()
 
 
 def _close_for(error: RealtimeError) -> Close:

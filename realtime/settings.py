@@ -33,6 +33,7 @@ from .kinds import (
     Kind,
     choice,
     integer,
+    matching,
     milliseconds,
     secret,
     several,
@@ -166,6 +167,19 @@ class Settings:
     )
 
     ws_path: str = _set(PATH, "/socket.io", "Path under which socket.io-client connects.")
+    ws_direct_path: str = _set(
+        PATH, "/ws", "Path under which clients of WAMP and of plain JSON connect by WebSocket."
+    )
+    ws_token_cookie: str = _set(
+        matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", "name", "a cookie's name"),
+        "",
+        "Cookie from which a token is taken under WS_DIRECT_PATH; none while unset.",
+    )
+    wamp_realm: str = _set(
+        matching(r"[A-Za-z][A-Za-z0-9_@.-]{2,254}", "name", "a letter, then 2 to 254 of A-Z a-z 0-9 _-@."),
+        "realtime",
+        "Realm that WAMP clients join.",
+    )
     ws_allowed_origins: tuple[str, ...] = _set(
         several(ORIGIN),
         "",
@@ -361,7 +375,7 @@ _LOOPBACK: Final = tuple(
 _PREFIXES: Final = (
     *("API_", "AUTH_SERVICE_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_"),
     *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TLS_", "TRUSTED_"),
-    *("WS_",),
+    *("WAMP_", "WS_"),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
 _SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
@@ -456,6 +470,8 @@ def _fault(name: str, given: Mapping[str, tuple[str, str]], why: str) -> str:
 def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """Faults of settings that are right by themselves and wrong together, or in this version."""
     yield from _redis(values, given)
+    if values.get("WS_PATH") and values.get("WS_PATH") == values.get("WS_DIRECT_PATH"):
+        yield f"WS_DIRECT_PATH={values['WS_PATH']}: WS_PATH is the same; accepted is a path of its own"
     if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):
         # Every access token would be a refresh token, and the other way round.
         yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")

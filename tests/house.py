@@ -12,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from realtime.messages import Handshake
 from realtime.node import Node
 from realtime.settings import Settings
+from realtime.wire.plain import PlainSession
 from realtime.wire.socketio import SocketIOSession
 
 from .outlets import MemoryOutlet
@@ -150,3 +151,70 @@ class Client:
         following.connect(**{"pid": self.pid, **offset, **auth})
         following.offset = self.offset
         return following
+
+
+class PlainClient:
+    """A client of plain JSON without a transport.
+
+    :ivar session: what the newest ``system:connected`` said: by it the session is taken up.
+    :ivar offset: the last place in the sequence that it has seen.
+    """
+
+    def __init__(
+        self, house: House, user: str | None = None, token: str | None = None, **login: Any
+    ) -> None:
+        self.house = house
+        self.outlet = MemoryOutlet()
+        self.receiver = house.node.router.accept(
+            self.outlet, PlainSession(), Handshake("127.0.0.1", token=token)
+        )
+        self.session = ""
+        self.offset: str | None = None
+        self._ids = 0
+        self._seen = 0
+        if user is not None:
+            login["token"] = house.token(user)
+        if login:
+            self.answer = self.call("auth:login", login)
+
+    def say(self, text: str | bytes) -> None:
+        """Send a message as it is."""
+        self.receiver.received(text)
+
+    def call(self, event: str, data: Any = None, **more: Any) -> Any:
+        """Send an event with an id, and answer its acknowledgement; None if there is none (yet)."""
+        self._ids += 1
+        sent = {"event": event, "data": {} if data is None else data, "id": self._ids, **more}
+        self.say(json.dumps(sent))
+        for message in self.messages():
+            if message.get("id") == self._ids:
+                return {name: value for name, value in message.items() if name != "id"}
+        return None
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All that it was sent."""
+        return [json.loads(frame.text) for frame in self.outlet.frames if frame.text]
+
+    def news(self) -> list[dict[str, Any]]:
+        """The events since it was last asked."""
+        messages = self.messages()
+        fresh = [message for message in messages[self._seen :] if "event" in message]
+        self._seen = len(messages)
+        for event in fresh:
+            self.offset = event.get("offset", self.offset)
+            if event["event"] == "system:connected":
+                self.session = event["data"]["session"]
+        return fresh
+
+    def heard(self, name: str) -> list[Any]:
+        """The payloads of the events of one name since `news` was last asked."""
+        return [event["data"] for event in self.news() if event["event"] == name]
+
+    def cut(self) -> None:
+        """The transport is lost."""
+        self.receiver.closed("transport_close")
+
+    def back(self, user: str, **login: Any) -> PlainClient:
+        """A new transport that takes up this one's session."""
+        self.news()
+        return PlainClient(self.house, user, **{"session": self.session, "position": self.offset, **login})

@@ -18,6 +18,7 @@ from realtime.events import CLIENT_EVENTS, SERVER_EVENTS
 from realtime.health import Phase
 from realtime.metrics import Metrics
 from realtime.settings import SETTINGS, option
+from realtime.wire.wamp_errors import STANDARD
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -97,6 +98,11 @@ class TableTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         """docs/clients.rst has the table of all refusals, as the code makes it."""
         self.assertIn(f"\n{errors_table()}\n", page("docs/clients.rst"), f"it has to be\n{errors_table()}")
+
+    def test_uris(self) -> None:
+        """docs/wamp.rst has the URI of each refusal that has a standard one."""
+        wanted = table(("code", "URI"), [(f"``{code}``", f"``{uri}``") for code, uri in STANDARD.items()])
+        self.assertIn(f"\n{wanted}\n", page("docs/wamp.rst"), f"it has to be\n{wanted}")
 
     def test_closes(self) -> None:
         """docs/clients.rst has each close with its number, its word, and whether clients come back."""
@@ -209,9 +215,10 @@ class NameTests(SynchronousTestCase):
 
     def test_error_codes(self) -> None:
         codes = {error.code for error in refusals()} | {close.reason for close in Close}
+        procedures = {name.replace(":", ".") for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}
         kinds = "|".join(sorted({code.partition(".")[0] for code in codes if "." in code}))
         for name, word in self.each(rf"``((?:{kinds})\.[a-z_]+)``"):
-            self.assertIn(word, codes, f"{name}: {word}")
+            self.assertIn(word, codes | procedures, f"{name}: {word}")
 
     def test_links(self) -> None:
         """Links between the pages lead to a page."""

@@ -139,6 +139,19 @@ class FanoutTests(SynchronousTestCase):
         self.rooms.dismiss(b)
         self.assertFalse(self.fanout.wants("r"))
 
+    def test_an_encoding_that_fails(self) -> None:
+        """It costs its own receivers the publication, and nobody else."""
+        a, b = self.member("a", "r"), self.member("b", "r", encoding="b")
+
+        class Failing:
+            def encode(self, publication: Publication) -> None:
+                raise ValueError("no")
+
+        a.session = Failing()
+        self.deliver(rooms=frozenset(("r",)))
+        self.assertEqual(self.got(a, b), [0, 1])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_counted(self) -> None:
         """Messages, bytes and latency are counted, once per fan-out."""
         self.member("a", "r")

@@ -30,6 +30,10 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     h: bool = False
     b: bool = False
     s: tuple[str, ...] = ()
+    xs: tuple[int, ...] = ()
+    os: tuple[int, ...] | None = None
+    ou: tuple[str, ...] | None = None
+    p: tuple[str, str] | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -55,6 +59,10 @@ def head_of(publication: Publication) -> bytes:
             publication.history,
             publication.binary,
             publication.splice,
+            tuple(audience.except_sessions),
+            None if audience.only_sessions is None else tuple(audience.only_sessions),
+            None if audience.only_users is None else tuple(audience.only_users),
+            publication.publisher,
         )
     )
 
@@ -79,7 +87,16 @@ def parse(text: bytes) -> Publication:
     return Publication(
         head.e,
         data,
-        Audience(head.a, _set(head.u), _set(head.r), _set(head.xu), _set(head.xc)),
+        Audience(
+            head.a,
+            _set(head.u),
+            _set(head.r),
+            _set(head.xu),
+            _set(head.xc),
+            frozenset(head.xs),
+            None if head.os is None else frozenset(head.os),
+            None if head.ou is None else frozenset(head.ou),
+        ),
         head.i,
         head.t,
         sequence is not None,
@@ -88,6 +105,7 @@ def parse(text: bytes) -> Publication:
         head.s,
         position,
         sequence,
+        head.p,
     )
 
 

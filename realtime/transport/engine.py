@@ -19,6 +19,7 @@ from ..messages import Handshake
 from ..wire.engineio import PING, Fault, Query, open_packet, verify
 from ..wire.request import Head
 from ..wire.session import Frame
+from .credentials import bearer
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
 from .origins import Origins
@@ -159,8 +160,7 @@ class EngineServer:
     ) -> Handshake:
         """What a request that opens a session tells."""
         token = query.token if self._query_token and query.token else None
-        if authorization is not None and authorization[:7].lower() == b"bearer ":
-            token = authorization[7:].strip().decode("latin-1") or token
+        token = bearer(authorization) or token
         return Handshake(address, None if origin is None else origin.decode("latin-1"), token)
 
     # -- sessions

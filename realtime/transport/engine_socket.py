@@ -114,15 +114,18 @@ class EngineSocket:
 
     :ivar sid: the session's secret id.
     :ivar handshake: what the request told that opened it.
+    :ivar direct: the `IDirectSession` that a WebSocket carries without Engine.IO; None for Engine.IO's
+        own. (No class of its own: all sockets of a fan-out are of one, which CPython is quick with.)
     """
 
     __slots__ = (
         *("_backlog", "_carrier", "_closing", "_probe", "_receiver", "_state"),
-        *("handshake", "server", "sid"),
+        *("direct", "handshake", "server", "sid"),
     )
 
-    def __init__(self, server: IServer, handshake: Handshake) -> None:
+    def __init__(self, server: IServer, handshake: Handshake, direct: Any = None) -> None:
         self.server = server
+        self.direct = direct
         self.sid = secrets.token_urlsafe(_SID_BYTES)
         self.handshake = handshake
         self._receiver: Any = _NOBODY
@@ -180,6 +183,10 @@ class EngineSocket:
         """End the session after what was written. The receiver hears of it later, not from here."""
         if self._state is not _State.OPEN:
             return
+        if self.direct is not None and close is not Close.SLOW_CONSUMER:
+            last = self.direct.farewell(close)
+            if last is not None:
+                self.write(last)
         self._state = _State.CLOSING
         self._closing = close
         self.server.heartbeat.stop(self)

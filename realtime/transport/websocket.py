@@ -57,6 +57,9 @@ class IWebSocketHandler(Interface):
     def received(data: str | bytes) -> None:
         """A message, text or binary."""
 
+    def ponged() -> None:
+        """The peer has answered a ping."""
+
     def full() -> None:
         """The transport holds as much as it should: wait with sending until `drained`."""
 
@@ -325,6 +328,10 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def onPing(self, payload: bytes) -> None:
         if not self.is_full:
             self.sendPong(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        if self._opened:
+            self._guarded(self.handler.ponged)
 
     def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         handler, self.handler = self.handler, None

@@ -14,13 +14,17 @@ from .engine_socket import EngineSocket, ICarrier
 from .websocket import NORMAL, POLICY, IWebSocketHandler, WebSocket
 
 
-class IWebSocketServer(Protocol):
-    """What WebSockets need of the server."""
-
-    probes: Deadlines[Probe]
+class IOpened(Protocol):
+    """What WebSockets that carry a session need of the server."""
 
     def opened(self, socket: EngineSocket, carrier: WebSocketCarrier) -> None:
         """A WebSocket is open that begins a session."""
+
+
+class IWebSocketServer(IOpened, Protocol):
+    """What WebSockets need of the server where they may take over from long-polling."""
+
+    probes: Deadlines[Probe]
 
 
 @implementer(ICarrier, IWebSocketHandler)
@@ -33,9 +37,7 @@ class WebSocketCarrier:
     name = "websocket"
     __slots__ = ("_server", "_socket", "_websocket", "held", "ready")
 
-    def __init__(
-        self, server: IWebSocketServer, socket: EngineSocket, websocket: WebSocket | None = None
-    ) -> None:
+    def __init__(self, server: IOpened, socket: EngineSocket, websocket: WebSocket | None = None) -> None:
         self._server = server
         self._socket = socket
         self.held = False
@@ -98,6 +100,9 @@ class WebSocketCarrier:
         except ProtocolError:
             socket.end("parse_error", Close.PROTOCOL_ERROR)
 
+    def ponged(self) -> None:
+        """Engine.IO has pings of its own."""
+
     def full(self) -> None:
         self.ready = False
 
@@ -155,6 +160,9 @@ class Probe:
             socket.upgrade(carrier)
         else:
             self.cancel()
+
+    def ponged(self) -> None:
+        """Nobody has sent a ping of a WebSocket here."""
 
     def full(self) -> None:
         """Little is sent here; the carrier asks the socket when it takes over."""

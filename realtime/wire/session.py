@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 from zope.interface import Attribute, Interface
 
-from ..errors import RealtimeError
-from ..messages import Command, Publication, Sequence
+from ..errors import Close, RealtimeError
+from ..messages import Ack, Command, Placed, Publication, Sequence
 
 TEXT = 1
 BINARY = 2
+PING = 9
 
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
@@ -61,6 +64,32 @@ class Frame:
         return made
 
 
+class Several(Frame):
+    """Some frames as one: several WebSocket messages that leave together."""
+
+    __slots__ = ()
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        frames = tuple(frames)
+        super().__init__(b"".join(frame.text for frame in frames))
+        self.attachments = tuple(part for frame in frames for part in frame.attachments)
+        self._websocket = b"".join(frame.websocket for frame in frames)
+
+
+class Control(Frame):
+    """A WebSocket ping."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+        self._websocket = websocket_frame(PING, b"")
+
+
+#: Stands for a publication that does not concern those who share an encoding: nothing is written.
+NOTHING: Final = Frame(b"")
+
+
 class Send(msgspec.Struct, frozen=True):
     """What `ISession.receive` answers by itself: write the frame, then take the next command."""
 
@@ -74,6 +103,12 @@ class ISession(Interface):
 
     incomplete = Attribute("bool. Whether a message has begun of which more frames must come.")
 
+    def opening(token: bool) -> list[Command | Send]:
+        """The transport is open: what is to be done before the client has said anything.
+
+        :param token: whether the request that opened it brought a token.
+        """
+
     def receive(frame: str | bytes) -> list[Command | Send]:
         """Take one frame (text or binary) and say what it asks for, in order.
 
@@ -82,23 +117,53 @@ class ISession(Interface):
         :raises ProtocolError: the frame can't be understood; the connection must be closed.
         """
 
-    def connected(connection: str, session: str) -> Frame:
-        """Tell the client that it is connected, its public id and its session's secret id."""
+    def connected(connection: str, session: str) -> Frame | None:
+        """Tell the client that it is connected, its public id and its session's secret id.
+
+        None where ``system:connected``, which follows, says it all.
+        """
 
     def refused(error: RealtimeError) -> Frame:
         """Tell the client that it is not let in, so that it does not come back by itself."""
 
-    def disconnected() -> Frame:
-        """Tell the client that its session has ended, so that it does not come back by itself."""
+    def disconnected() -> Frame | None:
+        """Tell the client that its session has ended, so that it does not come back by itself.
 
-    def encode(publication: Publication) -> Frame:
-        """A publication, with its place in the sequence where it has one."""
-
-    def event(name: str, data: bytes, sequence: Sequence | None) -> Frame:
-        """An event for this client alone; `data` is a raw JSON object.
-
-        A sequence moves the place from which the client later recovers.
+        None where `farewell` says so.
         """
 
-    def reply(ack: int, data: bytes, binary: bool) -> Frame:
-        """The acknowledgement `ack` of an event of the client; `data` is a raw JSON object."""
+    def encode(publication: Publication) -> Frame:
+        """A publication, with its place in the sequence where it has one; or `NOTHING`."""
+
+    def replay(publications: Iterable[Publication]) -> Iterable[Frame]:
+        """What the session missed, in order. Drawn frame by frame, as the transport takes them."""
+
+    def settle() -> None:
+        """What a session that was taken up still keeps for its client, it need not keep any longer."""
+
+    def event(name: str, data: bytes, sequence: Sequence | None) -> Frame:
+        """An event for this client alone, or `NOTHING`; `data` is a raw JSON object.
+
+        A sequence moves the place from which the client later recovers. Written at once, when what
+        it tells of has just become so: after ``room:joined`` the room's publications follow.
+        """
+
+    def reply(ack: Ack, data: bytes, binary: bool, placed: Placed = ()) -> Frame:
+        """The acknowledgement `ack` of an event of the client, or `NOTHING`.
+
+        :param data: a raw JSON object.
+        :param placed: the publications that it speaks of.
+        """
+
+    def answer(ack: Ack) -> Frame:
+        """What a client gets for a `Own`; `NOTHING` for none."""
+
+
+class IDirectSession(ISession):
+    """A session that a WebSocket carries as it is."""
+
+    def ping() -> Frame:
+        """What asks the client for a pong."""
+
+    def farewell(close: Close) -> Frame | None:
+        """The last words before the service closes the WebSocket."""

@@ -8,6 +8,7 @@ client keeps the last text argument it saw as its offset, and sends it with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,10 +16,10 @@ import msgspec
 from zope.interface import implementer
 
 from ..errors import InvalidToken, ProtocolError, RealtimeError
-from ..messages import Command, Connect, Disconnect, Event, Publication, Sequence
+from ..messages import Ack, Command, Connect, Disconnect, Event, Placed, Publication, Sequence
 from . import rawjson
 from .attachments import fold, unfold
-from .session import Frame, ISession, Send
+from .session import NOTHING, Frame, ISession, Send
 from .socketio_namespaces import Asked, Emitted, Left, Namespaces, Unknown
 from .socketio_packets import ACK, EVENT, encode
 
@@ -65,6 +66,10 @@ class SocketIOSession:
     def incomplete(self) -> bool:
         """See `ISession`: attachments are awaited."""
         return self._namespaces.incomplete
+
+    def opening(self, token: bool) -> list[Command | Send]:
+        """See `ISession`: the client speaks first."""
+        return []
 
     def receive(self, frame: str | bytes) -> list[Command | Send]:
         """See `ISession`. Text comes without the type of the Engine.IO message."""
@@ -122,11 +127,22 @@ class SocketIOSession:
             payload, attachments = unfold(payload)
         return self._emit(publication.event, payload, publication.sequence, attachments)
 
+    def replay(self, publications: Iterable[Publication]) -> Iterable[Frame]:
+        """See `ISession`."""
+        return map(self.encode, publications)
+
+    def settle(self) -> None:
+        """See `ISession`: nothing is kept."""
+
     def event(self, name: str, data: bytes, sequence: Sequence | None) -> Frame:
         """See `ISession`."""
         return self._emit(name, data, sequence, ())
 
-    def reply(self, ack: int, data: bytes, binary: bool) -> Frame:
+    def answer(self, ack: Ack) -> Frame:
+        """See `ISession`: there is nothing of the kind."""
+        return NOTHING
+
+    def reply(self, ack: Ack, data: bytes, binary: bool, placed: Placed = ()) -> Frame:
         """See `ISession`."""
         if not binary:
             return Frame(b"43%d[%b]" % (ack, data))

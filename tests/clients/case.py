@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from .children import DEADLINE
-from .drivers import ChromiumDriver, Client, Driver, NodeDriver, PythonDriver
+from .drivers import AutobahnDriver, ChromiumDriver, Client, Driver, NodeDriver, PythonDriver
 from .page import Page
 from .proxy import Proxy
 from .service import Service, mint
@@ -79,9 +79,27 @@ class LiveCase(TestCase):
         """Start a driver of python-socketio."""
         return await self.start_driver(PythonDriver())
 
-    async def start_chromium(self, page: Page) -> Driver:
-        """Start a driver of Chromium."""
-        return await self.start_driver(ChromiumDriver(page.origin + "/"))
+    async def start_autobahn(self) -> Driver:
+        """Start a driver of autobahn-python."""
+        return await self.start_driver(AutobahnDriver())
+
+    def direct(
+        self, driver: Driver, user: str, client: str, url: str | None = None, **options: Any
+    ) -> Client:
+        """A new client of /ws that begins to connect: ``wamp`` or ``plain``."""
+        made = driver.open(
+            f"{(url or self.service.url).replace('http', 'ws', 1)}/ws",
+            f"{user}-{options.get('serializer', '')}",
+            client=client,
+            token=self.token(user),
+            **options,
+        )
+        self.clients.append(made)
+        return made
+
+    async def start_chromium(self, page: Page, path: str = "/") -> Driver:
+        """Start a driver of Chromium: socket.io-client under ``/``, the others under ``/wamp``."""
+        return await self.start_driver(ChromiumDriver(page.origin + path))
 
     def start_page(self) -> Page:
         """Serve the page of Chromium's clients; its origin has to be allowed by the service."""

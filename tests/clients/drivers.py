@@ -25,7 +25,7 @@ def node_modules() -> Path:
 
     :raises Missing: it is not.
     """
-    for package in ("socket.io-client", "playwright-core"):
+    for package in ("socket.io-client", "playwright-core", "autobahn", "autobahn-browser"):
         if not (MODULES / package).is_dir():
             raise Missing("node_modules", MODULES / package)
     return MODULES
@@ -63,11 +63,13 @@ class Client:
     """One socket of a driver: what it is told to do, and what it reports.
 
     :ivar reports: all reports so far, in order.
+    :ivar user: for the test to note who it is.
     """
 
     def __init__(self, driver: Driver, name: str, url: str) -> None:
         self.name = name
         self.url = url
+        self.user = ""
         self.reports: list[Report] = []
         self._driver = driver
         self._taken: set[int] = set()
@@ -182,6 +184,20 @@ class Client:
         """Send `count` numbered room messages, `size` of them each `every` milliseconds."""
         self._tell("flow", rooms=rooms, count=count, every=every, size=size)
 
+    async def tell(self, do: str, **more: Any) -> dict[str, Any]:
+        """Give a command that only some clients have, and await what it is answered."""
+        self._calls += 1
+        number = self._calls
+        self._tell(do, ack=number, **more)
+        answer = await self.report("ack", ack=number)
+        told = answer["args"][0]
+        assert isinstance(told, dict)
+        return told
+
+    def command(self, do: str, **more: Any) -> None:
+        """Give a command that only some clients have, and that is not answered."""
+        self._tell(do, **more)
+
     def cut(self, how: str = "polite") -> None:
         """End the transport, as the network does; the client comes back by itself."""
         self._tell("cut", how=how)
@@ -267,7 +283,7 @@ class Driver:
 
 
 class NodeDriver(Driver):
-    """The official socket.io-client in Node.
+    """The official socket.io-client, autobahn-js and bare WebSockets in Node, by the option `client`.
 
     :cvar script: what Node runs.
     """
@@ -284,6 +300,13 @@ class PythonDriver(Driver):
 
     def command(self, directory: Path) -> list[str]:
         return [sys.executable, str(HERE / "pydriver.py")]
+
+
+class AutobahnDriver(Driver):
+    """Components of autobahn-python."""
+
+    def command(self, directory: Path) -> list[str]:
+        return [sys.executable, str(HERE / "abdriver.py")]
 
 
 class ChromiumDriver(Driver):

@@ -18,6 +18,11 @@ class Page:
         root.putChild(b"", File(str(HERE / "page.html")))
         script = File(str(HERE / "sockets.mjs"), defaultType="text/javascript")
         root.putChild(b"sockets.mjs", script)
+        root.putChild(b"wamp", File(str(HERE / "wamp.html"), defaultType="text/html"))
+        for name in ("wamp.mjs", "plain.mjs", "commanded.mjs"):
+            root.putChild(name.encode(), File(str(HERE / name), defaultType="text/javascript"))
+        autobahn = str(node_modules() / "autobahn-browser/autobahn.min.js")
+        root.putChild(b"autobahn.js", File(autobahn, "text/javascript"))
         root.putChild(b"socket.io.js", File(str(node_modules() / "socket.io-client/dist/socket.io.js")))
         site = Site(root)
         site.noisy = False

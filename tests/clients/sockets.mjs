@@ -18,6 +18,8 @@
 //   disconnect {reason, code, text, active}, event {event, args}, ack {ack, args},
 //   answer {call, value}, flowed {refused}, fault {message}
 
+import { Commanded } from "./commanded.mjs";
+
 const isBytes = (value) =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value);
 
@@ -59,25 +61,9 @@ const unpack = (value) =>
       : undefined,
   );
 
-export class Sockets {
-  constructor(io, report) {
-    this.io = io;
-    this.report = report;
-    this.byId = new Map();
-  }
-
-  // Carry out one command. A command that fails is reported as a fault.
-  command(command) {
-    try {
-      if (command.do === "open") this.open(command);
-      else this[command.do](this.byId.get(command.id), command);
-    } catch (error) {
-      this.report({ id: command.id, report: "fault", message: `${command.do}: ${error.stack}` });
-    }
-  }
-
+export class Sockets extends Commanded {
   open({ id, url, options }) {
-    const socket = this.io(url, { forceNew: true, ...options });
+    const socket = this.library(url, { forceNew: true, ...options });
     const tell = (report, more) => this.report({ id, report, ...more });
     this.byId.set(id, socket);
     const transport = () => socket.io.engine?.transport?.name;

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+import cbor2
+import msgpack
+
 from tests.clients.raw import POLLING, WEBSOCKET, frame, request, upgrade
 from tests.clients.service import API_KEY
 
@@ -115,6 +118,14 @@ NASTY = [
 ]
 
 
+#: What WAMP's serializers make of a message.
+DUMPS: dict[str, Callable[[object], bytes]] = {
+    "wamp.2.json": lambda message: json.dumps(message).encode(),
+    "wamp.2.cbor": cbor2.dumps,
+    "wamp.2.msgpack": lambda message: msgpack.packb(message, default=str),
+}
+
+
 class Visit(NamedTuple):
     """What one connection brings.
 
@@ -140,7 +151,7 @@ class Rubbish:
 
     def visit(self) -> Visit:
         """The next visit."""
-        kinds: list[Callable[[], Visit]] = [self._http, self._websocket, self._websocket, self._polling]
+        kinds: list[Callable[[], Visit]] = [self._http, self._websocket, self._polling, self._direct]
         return self._dice.choice(kinds)()
 
     # -- whole visits
@@ -163,6 +174,38 @@ class Rubbish:
         frames += [frame(self._event()) for _ in range(dice.randrange(8))]
         frames += [self._frame() for _ in range(dice.randrange(1, 5))]
         return Visit("PORT", [upgrade(), b"".join(frames)], len(frames))
+
+    def _direct(self) -> Visit:
+        """Plain JSON, or WAMP by one of its serializers."""
+        dice = self._dice
+        subprotocol = dice.choice(["realtime.v1.json", *DUMPS])
+        dumps = DUMPS.get(subprotocol)
+        opcode = 1 if subprotocol.endswith("json") else 2
+        token = self._token.decode()
+        if dumps is None:
+            messages = [json.dumps({"event": "auth:login", "data": {"token": token}, "id": 1}).encode()]
+            for _ in range(dice.randrange(8)):
+                event = {"event": dice.choice(EVENTS), "data": self._value(4), "id": self._value(1)}
+                messages.append(json.dumps(event).encode())
+        else:
+            hello = [1, "realtime", {"roles": {"caller": {}}, "authmethods": ["ticket"]}]
+            told = [hello, [5, token, {}], *(self._message() for _ in range(dice.randrange(8)))]
+            messages = [dumps(message) for message in told]
+        messages = [*messages[:2], *map(self._mutated, messages[2:])]
+        frames = [frame(message, opcode) for message in messages]
+        frames += [self._frame() for _ in range(dice.randrange(3))]
+        head = upgrade("/ws", Sec_WebSocket_Protocol=subprotocol)
+        return Visit("PORT", [head, b"".join(frames)], len(frames))
+
+    def _message(self) -> list[object]:
+        """A message of WAMP, of any type."""
+        dice = self._dice
+        kind = dice.choice([3, 6, 8, 16, 16, 32, 32, 34, 48, 48, 49, 64, 66, 99])
+        topic = dice.choice(["room.rubbish.message", "room.join", "room.message", "user.bob.x", "", "a b"])
+        middle: object = {} if dice.random() < 0.7 else self._value(3)
+        payload = {"roomId": "rubbish", **{dice.choice(FIELDS): self._value(3) for _ in range(3)}}
+        whole = [kind, dice.randrange(100), middle, topic, [], payload]
+        return whole[: dice.randrange(1, 7)] if dice.random() < 0.4 else whole
 
     def _polling(self) -> Visit:
         """A session by polling; SID in what is sent stands for its id."""

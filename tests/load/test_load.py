@@ -37,6 +37,11 @@ class LoadTests(LiveCase):
         report = await self.load(scenario="fanout", window=10, count=300)
         self.assertEqual((report.publications, report.deliveries), (300, 15_000))
 
+    async def test_protocols(self) -> None:
+        """200 messages to a room in which every protocol is spoken."""
+        report = await self.load(scenario="fanout", protocol="mix", window=10, count=200)
+        self.assertEqual((report.publications, report.deliveries), (200, 10_000))
+
     async def test_echo(self) -> None:
         """300 messages of 50 clients, each to a room of its own."""
         report = await self.load(scenario="echo", window=2, count=300)

@@ -51,6 +51,9 @@ class Handler:
     def drained(self) -> None:
         self._note("drained")
 
+    def ponged(self) -> None:
+        self._note("ponged")
+
     def lost(self, reason: str) -> None:
         self._note("lost", reason)
 
