@@ -22,6 +22,12 @@ integration := tests.ingress $(call dotted,$(wildcard tests/clients/test_http*.p
 websocket := tests.wire tests.transport tests.conformance tests.clients
 load := tests.load
 connection := tests.faults tests.attacks $(call dotted,$(wildcard tests/clients/test_recover*.py))
+# the rows of the fault plan take long: `make test` runs those that tests/faults/test_rows.py names
+faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
+	$(filter-out tests.faults.test_rows,$(call dotted,$(wildcard tests/faults/test_*.py))) \
+	tests.attacks tests.broker.test_relay_chaos $(call dotted,$(wildcard tests/clients/test_recover*.py))
+# short or full
+FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
 .PHONY: bench bench-self coverage faults fuzz audit lint style types docs clean
@@ -36,7 +42,7 @@ help:
 	@echo 'test-connection   cuts, recovery, faults'
 	@echo 'bench             the service beside its peers, measured'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
-	@echo 'faults            cuts and rubbish in their full form'
+	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
 	@echo 'audit             known vulnerabilities of the packages that are installed'
 	@echo 'coverage          lines and branches that the unit tests reach'
@@ -73,9 +79,9 @@ bench: $(VENV)/.test $(peers) tools
 bench-self: $(VENV)/.test tools
 	$(bin)/python -m benchmarks.run --repetitions 5 --against $(or $(COMMIT),HEAD~1)
 
-# the seeded parts of the suite in their full form
+# all rows of the fault plan: ROWS=tests.faults.rows_available for some of them; the dice are FAULTS_SEED
 faults: $(VENV)/.test $(clients) tools
-	FAULTS=full RUBBISH=10000 FLOOD=20 $(trial) $(connection)
+	FAULTS=$(FAULTS) $(if $(filter full,$(FAULTS)),RUBBISH=10000 FLOOD=20) $(trial) $(or $(ROWS),$(faults))
 
 SECONDS ?= 300
 DECODERS ?= engine socketio request api payloads tokens texts

@@ -180,6 +180,31 @@ class LeaseTests(NodesCase):
         await self.advance(LEASE + 1)
         self.assertEqual(await self.members(self.c, "lobby"), ["alice"])
 
+    async def test_store_that_was_away_for_less_than_a_lease(self) -> None:
+        """Whose lease ends first while no node can renew its own is not taken for dead by the others."""
+        for node, user in ((self.a, "alice"), (self.b, "bob")):
+            await self.begin(node, user, user, "lobby")
+        await self.forget_told(self.c)
+        await self.beat(self.a, self.b)
+        self.server.advance(1)
+        await self.beat(self.c)
+        # The lease of c has not ended when the store is back.
+        self.server.advance(LEASE - 0.5)
+        await self.c.store.leases.beat()
+        self.server.advance(1)
+        await self.c.store.leases.beat()
+        await self.a.store.leases.beat()
+        self.assertEqual(self.a.peer.returns, [])
+        self.assertEqual(await self.heard(self.c), [])
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice", "bob"])
+        # Who does not come back has had its time, even if the store is away once more.
+        await self.b.die()
+        self.server.advance(LEASE - 2)
+        await self.beat(self.a, self.c)
+        self.server.advance(2)
+        await self.beat(self.a, self.c)
+        self.assertEqual(await self.members(self.c, "lobby"), ["alice"])
+
     async def test_stopped_node(self) -> None:
         """A node that ends in order leaves its users their grace, and no lease."""
         await self.begin(self.a, "alice", "1", "lobby")

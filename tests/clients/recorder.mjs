@@ -11,7 +11,7 @@
 //   leave   {rooms}
 //   flow    {series, rooms, count, every, size, again}
 //                                   send `count` room:message with data {c: series:room, n}, n counting up
-//                                   for each room, `size` of them each `every` milliseconds; with `again`
+//                                   in each series, `size` of them each `every` milliseconds; with `again`
 //                                   a temporary refusal is repeated after its retryAfter, under the same
 //                                   clientMessageId
 //   call    {event, args, call}     emit, and report the acknowledgement under that number
@@ -57,6 +57,7 @@ class Recorder {
   constructor(id, url, options, rooms) {
     this.id = id;
     this.rooms = new Set(rooms);
+    this.numbers = new Map();
     this.socket = io(url, { forceNew: true, ...options });
     this.socket.on("connect", () => row(id, "c", this.socket.recovered, this.socket.id));
     this.socket.on("disconnect", (reason, details) =>
@@ -107,15 +108,15 @@ class Recorder {
 
   flow({ series, rooms: into, count, every, size, again }) {
     const started = Date.now();
-    const numbers = new Map(into.map((room) => [room, 0]));
     let sent = 0;
     const timer = setInterval(() => {
       const due = Math.min(count, size * Math.floor((Date.now() - started) / every));
       for (; sent < due; sent += 1) {
         const roomId = into[sent % into.length];
-        const n = numbers.get(roomId);
-        numbers.set(roomId, n + 1);
-        this.send(`${series}:${roomId}`, roomId, n, again, 1);
+        const c = `${series}:${roomId}`;
+        const n = this.numbers.get(c) ?? 0;
+        this.numbers.set(c, n + 1);
+        this.send(c, roomId, n, again, 1);
       }
       if (sent === count) clearInterval(timer);
     }, every);

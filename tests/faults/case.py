@@ -52,6 +52,8 @@ class FaultCase(LiveCase):
         self.recorders: Recorders
         self.traffics: list[Traffic] = []
         self.senders: list[tuple[Recording, int]] = []
+        # sender -> the rooms that it has sent to
+        self._sent_to: dict[Recording, set[str]] = {}
         self.marks: Traffic
         self.http: Http
 
@@ -196,6 +198,7 @@ class FaultCase(LiveCase):
         """Let a recorder send room messages to all who are in the rooms; see `Recording.flow`."""
         sender.flow(f"by {sender.name}", rooms, count, every, size, again=again)
         self.senders.append((sender, count))
+        self._sent_to.setdefault(sender, set()).update(rooms)
 
     async def acknowledged(self, seconds: float = 60) -> None:
         """Wait until every message that recorders sent was taken or refused."""
@@ -228,6 +231,7 @@ class FaultCase(LiveCase):
                 await way.send(message)
                 if not message.doubtful:
                     last.append(message)
+        last += await self._last_of_senders()
         (mark,) = self.marks.next()
         await self.http.send(mark)
         last.append(mark)
@@ -235,7 +239,7 @@ class FaultCase(LiveCase):
 
         def holds() -> bool:
             missing[:] = [
-                (one, message) for one, message in missing if not _newest(one, message.series) >= message.n
+                (one, message) for one, message in missing if _newest(one, message.series) < message.n
             ]
             return not missing
 
@@ -247,9 +251,20 @@ class FaultCase(LiveCase):
         self.check(watched, live=live)
         self.assertEqual(missing, [])
 
+    async def _last_of_senders(self) -> list[Message]:
+        """Let each sender send one more into each of its rooms."""
+        for sender, rooms in self._sent_to.items():
+            self.send(sender, sorted(rooms), len(rooms), 1, len(rooms), again=True)
+        await self.acknowledged()
+        newest = {sent.series: sent for sender in self._sent_to for sent in sorted(sender.sent)}
+        return [
+            Message("", series, sent.n, {}, room=series.partition(":")[2])
+            for series, sent in newest.items()
+        ]
+
     def check(self, watched: Sequence[Recording], *, live: bool = False) -> None:
         """Check the invariants of what these have received so far."""
-        traffics, senders = [*self.traffics, self.marks], [sender for sender, _ in self.senders]
+        traffics, senders = [*self.traffics, self.marks], list(self._sent_to)
         wanted = {one: expected(one, traffics, senders) for one in watched}
         found = [fault for one in watched for fault in faults(one, wanted[one], live=live)]
         found += misplaced(watched) + parted(watched, wanted)
@@ -257,7 +272,7 @@ class FaultCase(LiveCase):
 
     async def check_history(self, reader: Recording, rooms: Iterable[str]) -> None:
         """Check that the history of each room holds each of its messages once, in order."""
-        wanted = expected(reader, self.traffics, [sender for sender, _ in self.senders])
+        wanted = expected(reader, self.traffics, list(self._sent_to))
         found = []
         for room in rooms:
             found += history_faults(await self._history(reader, room), room, wanted)

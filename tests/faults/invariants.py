@@ -67,7 +67,9 @@ class _Walk:
             elif row[0] == "e":
                 yield from self._event(row[2], row[3], row[4])
         for series, numbers in self._expected.numbers.items():
-            self._gaps[series] += numbers[self._next[series] :]
+            # Nothing of it came since a session began anew: all of it may have been before.
+            if self._excuses == self._excused_at[series]:
+                self._gaps[series] += numbers[self._next[series] :]
             yield from self._lost(series)
             if series in self._expected.unordered:
                 yield from self._missing(series)

@@ -78,6 +78,14 @@ class FaultTests(SynchronousTestCase):
         self.check(event(0), ["s", True, "e.1:3", "id"], event(3), found="lost 1")
         self.check(event(0), ["s", False, "e.1:1", "id"], event(1), event(2), found="lost 3")
 
+    def test_anew_at_the_end(self) -> None:
+        """It excuses also the rest of a series of which nothing came since, but no gap before."""
+        anew = ["s", False, "e.1:9", "id"]
+        self.check(anew, found="")
+        self.check(event(0), event(1), anew, found="")
+        self.check(event(0), event(3), anew, found="lost 1")
+        self.check(event(0), anew, event(1, 10), found="lost 3")
+
     def test_live(self) -> None:
         """Where the connection was there all the time, a session that begins anew may excuse nothing."""
         anew = ["s", False, "e.1:3", "id"]

@@ -12,10 +12,15 @@ local ends = tonumber(redis.call('ZSCORE', NODES, node) or nil)
 local late = ends and ends < NOW
 local answer = { (late or not ends) and 'SWEPT' or 'OK', place() }
 answer[3] = #redis.call('ZRANGEBYSCORE', WAITING, '-inf', digits(NOW), 'LIMIT', 0, 1) > 0 and '1' or ''
-if late then
-  -- Nobody has swept this one: it was the store that was away, and the others could not renew either.
-  for _, other in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', '(' .. digits(NOW), 'LIMIT', 0, 1000)) do
-    redis.call('ZADD', NODES, digits(NOW + LEASE), other)
+local before = ends and math.floor(ends) - LEASE
+if before and NOW - before > LEASE / 2 then
+  -- This node could not renew its lease in time, and nor could others if it was the store that was away:
+  -- who lived then gets time to come back. The fraction says that it has been given once.
+  local lived = redis.call('ZRANGEBYSCORE', NODES, digits(before), digits(NOW + LEASE), 'WITHSCORES', 'LIMIT', 0, 1000)
+  for index = 1, #lived, 2 do
+    if tonumber(lived[index + 1]) % 1 == 0 then
+      redis.call('ZADD', NODES, digits(NOW + LEASE) .. '.5', lived[index])
+    end
   end
 end
 redis.call('ZADD', NODES, digits(NOW + LEASE), node)

@@ -1,6 +1,6 @@
 """Nodes end, are restarted, fail inside and stand still: N1, N4, N5 and N6 of the plan.
 
-N2 and N3 are in `tests.faults.test_presence_fleet`, N2 under load in `tests.faults.test_exactly_once`.
+N2 and N3 are in `tests.faults.rows_presence`, N2 under load in `tests.faults.rows_exactly_once`.
 """
 
 from __future__ import annotations
