@@ -209,6 +209,8 @@ local function log_and_publish(channel, head, data, shown)
     redis.call('XADD', channel.history, offset .. '-0', 'm', text)
     channel.history_bytes = channel.history_bytes + #text
     trim_history(channel)
+  elseif shown then
+    channel.history_floor = channel.offset
   end
   redis.call(
     'HSET', channel.key, 'offset', offset, 'floor', digits(channel.floor), 'gone', digits(channel.gone),
