@@ -134,6 +134,8 @@ class Hearing:
         self._probes = Periodic(clock, (PROBE_INTERVAL, self._probe))
         # the newest repair; an older one that is still under way gives up
         self._turn = 0
+        # whether signals may have been missed, which no log has
+        self._missed = False
         self._pause: Deferred[None] = succeed(None)
         self.round_trip = 0.0
         self.repaired = 0
@@ -171,6 +173,7 @@ class Hearing:
 
     def down(self) -> None:
         """The subscriber connection is down."""
+        self._missed = True
         self._turn += 1
         self.line.stop()
         self._break()
@@ -454,6 +457,9 @@ class Hearing:
                 self.line.skip(channel, fence.number)
             self.resets += 1
             self._peer.reset(frozenset(lost))
+        if self._missed:
+            self._missed = False
+            self._peer.returned(False)
         self._ready()
 
     async def _subscribe_all(self) -> list[str]:

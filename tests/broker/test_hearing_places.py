@@ -41,6 +41,18 @@ class EntryTests(HearingCase):
         await self.eventually(ids)
 
 
+class AwayTests(HearingCase):
+    """What is not logged was said while the connection was away."""
+
+    async def test_signals(self) -> None:
+        """The node is told to compare: a session may have been ended, and the signal was not heard."""
+        self.assertEqual(self.hearer.peer.returns, [])
+        self.subscriber.drop("test")
+        await self.publisher.broker.signal("ended", b"{}")
+        await self.eventually(await self.publish("a"))
+        self.assertEqual(self.hearer.peer.returns, [False])
+
+
 class LostTests(HearingCase):
     """A log does not have what was missed."""
 

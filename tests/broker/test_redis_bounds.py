@@ -42,6 +42,25 @@ class HistoryTests(RedisBus):
         self.assertEqual([texts if texts is None else len(texts) for texts in read[2:]], [None, 1, 0])
         self.assertEqual(last.offset, 2)
 
+    async def test_channel_born_anew(self) -> None:
+        """What is left of a channel, or of the log's own place, does not keep later messages out."""
+        for lost in ("meta:a", "log"):
+            node = await self.start_node()
+            await self.published(node, 5)
+            await node.stop()
+            await self.server.command("DEL", f"realtime:3:{lost}")
+            fresh = await self.start_node()
+            last = await self.published(fresh, 3)
+            page = await fresh.broker.history("a", None, None, 3)
+            self.assertEqual(page.position, last)
+            found = [one.position for one in page.publications]
+            self.assertEqual(
+                [one.offset for one in found if one], [last.offset - 2, last.offset - 1, last.offset]
+            )
+            self.assertEqual({one.epoch for one in found if one}, {last.epoch})
+            read = await fresh.broker.read("recover", 10**6, "", "", "", "a", 0, "")
+            self.assertIn(read[2] and len(read[2]), (None, 3))
+
     async def test_odd_names_and_payloads(self) -> None:
         """Whatever a user is called, and however long the payload, it comes through as it was."""
         node = await self.start_node()
