@@ -68,7 +68,7 @@ def shared(
     times = StateTimes(
         window=settings.recovery_window,
         grace=settings.presence_grace,
-        lease=settings.presence_interval,
+        lease=_lease(settings),
         dead=_dead(settings),
     )
     names = {"PREFIX": prefix, "PUBLISH": "SPUBLISH" if redis.cluster else "PUBLISH"}
@@ -141,6 +141,11 @@ def _authorities(settings: Settings) -> bytes:
 def _dead(settings: Settings) -> float:
     """Seconds for which a dead transport may go unnoticed; the recovery window begins after it."""
     return settings.ws_ping_interval + settings.ws_ping_timeout
+
+
+def _lease(settings: Settings) -> float:
+    """Seconds for which a node is taken to live: more than it takes to lose a connection and be back."""
+    return max(settings.presence_interval, 3 * settings.redis_command_timeout)
 
 
 def _retention(settings: Settings) -> float:

@@ -14,7 +14,7 @@ from . import signals
 from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
 from .connections import Connection, Connections, State
 from .errors import BrokerUnavailable
-from .messages import Owner
+from .messages import EVERYONE, Owner
 from .notices import Notices
 from .rooms import Rooms
 from .sessions import Sessions
@@ -59,10 +59,11 @@ class Peers:
 
     def reset(self, channels: frozenset[str] | None) -> None:
         """Tell those concerned by another ``system:connected`` that there is a gap, and where it ends."""
+        everyone = channels is None or EVERYONE in channels
         sequence = self._broker.sequence()
         for connection in self._connections:
             identity = connection.identity
-            if identity is not None and (channels is None or channels & connection.rooms):
+            if identity is not None and (everyone or (channels and channels & connection.rooms)):
                 self._notices.connected(connection, identity, sequence, recovered=False)
 
     def signalled(self, name: str, data: bytes) -> None:

@@ -87,6 +87,13 @@ class ResetTests(_Case):
         self.peers.reset(frozenset())
         self.assertEqual([client.news() for client in (one, other, neither)], [[], [], []])
 
+    def test_in_the_channel_of_everyone(self) -> None:
+        """What is for everyone, or for several rooms, goes to whoever is there."""
+        client = self.house.client("alice")
+        client.news()
+        self.peers.reset(frozenset(("*",)))
+        self.assertEqual([event[0] for event in client.news()], ["system:connected"])
+
     def test_recovery_after_it(self) -> None:
         """A client that is cut after it recovers from there, and nothing from before."""
         client = self.house.client("alice")

@@ -70,12 +70,13 @@ class Point(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Waiting:
-    """Who waits for a marker; `payload` is what the script has answered, once it has."""
+    """Who waits for a marker, to enter `channels`; `payload` is what the script answers, once it has."""
 
-    __slots__ = ("arrived", "payload")
+    __slots__ = ("arrived", "channels", "payload")
 
-    def __init__(self) -> None:
+    def __init__(self, channels: list[str]) -> None:
         self.arrived: Deferred[Point] = Deferred()
+        self.channels = channels
         self.payload: bytes | None = None
 
 
@@ -125,12 +126,16 @@ class Hearing:
         self._waiting: dict[str, _Waiting] = {}
         self._tokens = 0
         self._fence_token = b""
-        self._fencing: Deferred[Any] | None = None
+        self._fencing: Deferred[Sequence] | None = None
         self._probe_token = b""
+        # those whose marker was published before the probe
+        self._probe_marked: list[str] = []
         self._probe_sent = 0.0
         self._probes = Periodic(clock, (PROBE_INTERVAL, self._probe))
         # the newest repair; an older one that is still under way gives up
         self._turn = 0
+        # whether signals may have been missed, which no log has
+        self._missed = False
         self._pause: Deferred[None] = succeed(None)
         self.round_trip = 0.0
         self.repaired = 0
@@ -168,6 +173,7 @@ class Hearing:
 
     def down(self) -> None:
         """The subscriber connection is down."""
+        self._missed = True
         self._turn += 1
         self.line.stop()
         self._break()
@@ -204,7 +210,7 @@ class Hearing:
             first, _, payload = rest.partition(b"\n")
             token, _, place = first.partition(b" ")
             if token == self._fence_token:
-                self._fenced(None)
+                self._fenced(parse_place(place))
             elif token == self._probe_token:
                 self._probed()
             else:
@@ -223,6 +229,7 @@ class Hearing:
             self._tokens += 1
             token = f"p{self._tokens}"
             self._probe_token, self._probe_sent = token.encode(), now
+            self._probe_marked = self._marked()
             self._bus.run("fence", self._node, token).addErrback(self._not_probed)
         elif now - self._probe_sent >= PROBE_TIMEOUT:
             self._probe_token = b""
@@ -231,6 +238,10 @@ class Hearing:
     def _probed(self) -> None:
         self._probe_token = b""
         self.round_trip = self._clock.seconds() - self._probe_sent
+        if not self.line.stopped:
+            # Their markers would have come before the probe.
+            for token in self._probe_marked:
+                self._find(token)
 
     def _not_probed(self, failure: Failure) -> None:
         """It could not be published: that says nothing of what is heard."""
@@ -324,7 +335,7 @@ class Hearing:
             await self.hear(channels)
             self._tokens += 1
             token = str(self._tokens)
-            waiting = self._waiting[token] = _Waiting()
+            waiting = self._waiting[token] = _Waiting(channels)
             answer = self._bus.run(name, self._node, token, *args)
             answer.addCallbacks(self._replied, self._failed, callbackArgs=(token,), errbackArgs=(token,))
             return await waiting.arrived
@@ -353,14 +364,27 @@ class Hearing:
 
     def _arrived(self, marker: Marker) -> None:
         waiting = self._waiting.pop(marker.token, None)
-        if waiting is not None:
-            waiting.arrived.callback(Point(marker.sequence, marker.payload))
+        if waiting is None:
+            return
+        if marker.sequence.epoch == self.line.sequence.epoch:
+            self._enter(waiting, marker.sequence, marker.payload)
+        else:
+            # What was done there is lost.
+            waiting.arrived.errback(BrokerUnavailable())
+
+    def _enter(self, waiting: _Waiting, place: Sequence, payload: bytes) -> None:
+        self.line.enter(waiting.channels, place.number)
+        waiting.arrived.callback(Point(place, payload))
+
+    def _marked(self) -> list[str]:
+        """The tokens of markers that were published and have not come round."""
+        return [token for token, entry in self._waiting.items() if entry.payload is not None]
 
     def _find(self, token: str) -> None:
         """A marker that was lost with a connection: what it stood for happened, and counts from here on."""
         waiting = self._waiting.pop(token, None)
         if waiting is not None and waiting.payload is not None:
-            waiting.arrived.callback(Point(self.line.sequence, waiting.payload))
+            self._enter(waiting, self.line.sequence, waiting.payload)
 
     # -- repair
 
@@ -373,6 +397,9 @@ class Hearing:
             _log.warn("the log has a new epoch: what was before it may be lost; all clients are told")
             self.resets += 1
             self._peer.reset(None)
+            for token in self._marked():
+                # What was done in the old one is lost.
+                self._waiting.pop(token).arrived.errback(BrokerUnavailable())
         self.repair()
 
     def _gap(self) -> None:
@@ -409,10 +436,13 @@ class Hearing:
         if turn != self._turn:
             return
         # All that was marked before the fence comes before it, or was lost with the old connection.
-        marked = [token for token, entry in self._waiting.items() if entry.payload is not None]
-        await self._fence()
+        marked = self._marked()
+        fence = await self._fence()
         if turn != self._turn:
             return
+        if fence.epoch != self.line.sequence.epoch:
+            # The data was lost since it was read, and another node has begun anew.
+            raise BrokerUnavailable
         if self.line.overflowed:
             self.line.forget()
             raise BrokerUnavailable
@@ -423,8 +453,13 @@ class Hearing:
             self._find(token)
         if lost:
             _log.warn("the logs of {count} channels begin after what was heard of them", count=len(lost))
+            for channel in lost:
+                self.line.skip(channel, fence.number)
             self.resets += 1
             self._peer.reset(frozenset(lost))
+        if self._missed:
+            self._missed = False
+            self._peer.returned(False)
         self._ready()
 
     async def _subscribe_all(self) -> list[str]:
@@ -471,18 +506,18 @@ class Hearing:
                     missed += map(parse, texts)
         return missed, lost
 
-    async def _fence(self) -> None:
-        """Wait until a marker of our own has come over the subscriber connection."""
+    async def _fence(self) -> Sequence:
+        """Wait until a marker of our own has come over the subscriber connection; its place."""
         self._tokens += 1
         token = f"f{self._tokens}"
         self._fence_token = token.encode()
-        fenced: Deferred[Any] = Deferred()
+        fenced: Deferred[Sequence] = Deferred()
         self._fencing = fenced
         answer = self._bus.run("fence", self._node, token)
         answer.addErrback(self._fenced)
-        await fenced
+        return await fenced
 
-    def _fenced(self, result: Failure | None) -> None:
+    def _fenced(self, result: Sequence | Failure) -> None:
         fenced, self._fencing = self._fencing, None
         self._fence_token = b""
         if fenced is not None:

@@ -168,8 +168,9 @@ class Line:
             _log.failure("delivery of {event} failed", event=publication.event)
 
     def _pass(self, marker: Marker) -> None:
-        if marker.sequence.number > self.sequence.number:
-            self.sequence = marker.sequence
+        sequence = marker.sequence
+        if sequence.epoch == self.sequence.epoch and sequence.number > self.sequence.number:
+            self.sequence = sequence
         try:
             self._arrived(marker)
         except Exception:
@@ -184,6 +185,23 @@ class Line:
     def leave(self, channel: str) -> None:
         """The channel is heard no more."""
         self._places.pop(channel, None)
+
+    def enter(self, channels: Iterable[str], number: int) -> None:
+        """Somebody enters channels at a number, at which all that they had before it has been heard.
+
+        Nobody gets what they had before they were heard. (Where something was delivered of a channel, a
+        gap behind that will still show.)
+        """
+        for channel in channels:
+            place = self._places.get(channel)
+            if place is not None and not place.offset and number > place.number:
+                place.number = number
+
+    def skip(self, channel: str, number: int) -> None:
+        """What a channel had up to a number, and was not delivered, is lost."""
+        place = self._places.get(channel)
+        if place is not None:
+            self._places[channel] = _Place(max(place.number, number))
 
     def since(self, channel: str) -> int:
         """The number after which nothing of a channel has been delivered."""
@@ -214,7 +232,8 @@ class Line:
                 self._deliver(ordered.popleft())
             if isinstance(item, Marker):
                 self._pass(item)
-            else:
+            elif item.sequence is None or item.sequence.epoch == self.sequence.epoch:
+                # Else it is left over from before the log was lost, which all have been told of.
                 self._deliver(item)
         for publication in ordered:
             self._deliver(publication)

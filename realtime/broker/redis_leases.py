@@ -78,7 +78,8 @@ class StateTimes(msgspec.Struct, frozen=True, kw_only=True):
 class Leases:
     """The lease of one node, and its part in sweeping others.
 
-    :param returned: called when the lease was found to have ended: others may have swept this node.
+    :param returned: called when the store may not be in step with this node any more: the lease had ended,
+        so that others may have swept it; or there was doubt, and all is in order again.
     :ivar swept: dead nodes of which this one has ended something.
     """
 
@@ -95,6 +96,7 @@ class Leases:
         # The epoch and generation of the log in which the lease was last renewed.
         self._known: tuple[str, int] | None = None
         self._working = False
+        self._doubted = False
         self.swept = 0
 
     async def start(self) -> None:
@@ -111,6 +113,17 @@ class Leases:
     def running(self) -> bool:
         """Whether it is being renewed."""
         return bool(self._beats.running)
+
+    def doubt(self) -> None:
+        """A change failed, and may have been made or not.
+
+        No connection need break for it: Redis may refuse, or lack a replica, for a time.
+        """
+        self._doubted = True
+
+    def trust(self) -> None:
+        """The store is being put in step."""
+        self._doubted = False
 
     async def _beat(self) -> None:
         try:
@@ -143,8 +156,10 @@ class Leases:
         now = parse_place(place)
         log = (now.epoch, now.generation)
         known, self._known = self._known, log
-        if swept == b"SWEPT" and known == log:
-            # Of another epoch or generation the broker tells by itself.
+        # Of another epoch or generation the broker tells by itself.
+        ended = swept == b"SWEPT" and known == log
+        if ended or (self._doubted and self._broker.alive()):
+            self._doubted = False
             self._returned()
         return bool(overdue), dead
 

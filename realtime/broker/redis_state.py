@@ -7,12 +7,13 @@ are told of it, is one step. Every node holds a lease; whoever outlives another 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..errors import BrokerUnavailable, RoomFull, SessionReplaced, TooManyConnections
@@ -56,6 +57,8 @@ ROUND_BYTES: Final = 16 * 1024 * 1024
 #: Rooms whose members one script reads.
 READ_ROOMS: Final = 20
 _pack: Final = msgspec.msgpack.encode
+
+_Result = TypeVar("_Result")
 
 
 class _Header(msgspec.Struct):
@@ -138,6 +141,9 @@ class RedisStateStore:
             for last in (False, True):
                 try:
                     return await self._broker.at_point(rooms, name, *args)
+                except BrokerUnavailable:
+                    self.leases.doubt()
+                    raise
                 except Refused as refused:
                     reply = refused.reply
                     if last or not (reply[0] == b"SWEPT" or reply[-1] == b"1"):
@@ -188,10 +194,20 @@ class RedisStateStore:
 
     def _change(self, owner: Owner, change: Callable[[Owner], Awaitable[None]]) -> Deferred[None]:
         self._comparing.changing(owner, change)
-        return Deferred.fromCoroutine(change(owner))  # type: ignore[arg-type]
+        return self._doubtful(change(owner))
+
+    def _doubtful(self, change: Awaitable[_Result]) -> Deferred[_Result]:
+        """If it fails, nobody knows whether it was done."""
+
+        def failed(failure: Failure) -> Failure:
+            if failure.check(BrokerUnavailable):
+                self.leases.doubt()
+            return failure
+
+        return Deferred.fromCoroutine(change).addErrback(failed)  # type: ignore[arg-type]
 
     def forget_user(self, user: str) -> Deferred[frozenset[str]]:
-        return Deferred.fromCoroutine(self._forget_user(user))
+        return self._doubtful(self._forget_user(user))
 
     async def _forget_user(self, user: str) -> frozenset[str]:
         answer = await self._broker.run("forget_user", user)
@@ -252,7 +268,8 @@ class RedisStateStore:
         return None
 
     def compare(self, held: list[Held], lost: bool) -> Deferred[list[Kept]]:
-        return Deferred.fromCoroutine(self._comparing.compare(held, lost))
+        self.leases.trust()
+        return self._doubtful(self._comparing.compare(held, lost))
 
     # -- rooms
 
@@ -290,7 +307,7 @@ class RedisStateStore:
                 answer = await self._broker.run("leave", *fence(owner, session), room)
             return bool(answer[1] == b"1")
 
-        return Deferred.fromCoroutine(leave())
+        return self._doubtful(leave())
 
     async def _presences(self, rooms: Iterable[str], since: int | str) -> list[Presence]:
         answer = await self._broker.read("members", since, *rooms)

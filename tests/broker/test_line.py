@@ -141,6 +141,27 @@ class LineTests(SynchronousTestCase):
         self.line.go_on([])
         self.assertEqual(self.told, ["n6"])
 
+    def test_left_over_from_before(self) -> None:
+        """What comes late of a lost log does not lead the line back into it."""
+        self.line.stop()
+        self.line.begin(Sequence("e2", 1, 5))
+        self.hear((9, 1))
+        self.line.mark(marker("t", 9))
+        self.line.hear("a", text(6, 3, epoch="e2"))
+        self.line.go_on([])
+        self.assertEqual(self.told, ["marker t", "n6"])
+        self.assertEqual(self.line.sequence, Sequence("e2", 1, 6))
+
+    def test_since(self) -> None:
+        """Nobody gets what a channel had before it was entered; what may be missing is read again."""
+        self.line.enter(["a", "unheard"], 7)
+        self.hear((8, 1), room="b")
+        self.line.enter(["b"], 9)
+        self.assertEqual((self.line.since("a"), self.line.since("b")), (7, 8))
+        self.line.enter(["a"], 3)
+        self.line.skip("b", 20)
+        self.assertEqual((self.line.since("a"), self.line.since("b")), (7, 20))
+
     def test_overflow(self) -> None:
         """Past the bound all but markers is dropped, and said to be: it has to be read again."""
         self.patch(line_module, "MAX_KEPT", 3)

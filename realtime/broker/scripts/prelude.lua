@@ -181,6 +181,20 @@ local function trim_history(channel)
   end
 end
 
+-- Add an entry to a stream. Where that is left over from a channel whose meta is lost, or a log whose place
+-- is, and would not take it, it is begun anew: true then.
+local function append(stream, id, text)
+  local added = redis.pcall('XADD', stream, id, 'm', text)
+  if type(added) ~= 'table' then
+    return false
+  end
+  if string.find(added.err, 'equal or smaller', 1, true) then
+    redis.call('DEL', stream)
+  end
+  redis.call('XADD', stream, id, 'm', text)
+  return true
+end
+
 -- Log one publication and hand it to the nodes. `head` is the header line, `data` the payload.
 local function log_and_publish(channel, head, data, shown)
   keep_time()
@@ -196,7 +210,9 @@ local function log_and_publish(channel, head, data, shown)
   local text = table.concat({
     number, ' ', offset, ' ', channel.born, ' ', log.epoch, ' ', log.generation, '\n', head, '\n', data,
   })
-  redis.call('XADD', channel.log, number .. '-0', 'm', text)
+  if append(channel.log, number .. '-0', text) then
+    channel.floor, channel.gone, channel.bytes = log.number - 1, channel.offset - 1, 0
+  end
   channel.bytes, channel.last = channel.bytes + #text, log.number
   local due = NOW - channel.tick >= 1000
   if due or channel.bytes > MAX_BYTES or redis.call('XLEN', channel.log) > MAX_MESSAGES then
@@ -206,9 +222,13 @@ local function log_and_publish(channel, head, data, shown)
     if channel.history_bytes > 0 and redis.call('EXISTS', channel.history) == 0 then
       channel.history_floor, channel.history_bytes = channel.offset - 1, 0
     end
-    redis.call('XADD', channel.history, offset .. '-0', 'm', text)
+    if append(channel.history, offset .. '-0', text) then
+      channel.history_floor, channel.history_bytes = channel.offset - 1, 0
+    end
     channel.history_bytes = channel.history_bytes + #text
     trim_history(channel)
+  elseif shown then
+    channel.history_floor = channel.offset
   end
   redis.call(
     'HSET', channel.key, 'offset', offset, 'floor', digits(channel.floor), 'gone', digits(channel.gone),
