@@ -78,7 +78,7 @@ faults: $(VENV)/.test $(clients) tools
 	FAULTS=full RUBBISH=10000 FLOOD=20 $(trial) $(connection)
 
 SECONDS ?= 300
-DECODERS ?= engine socketio request api payloads tokens texts
+DECODERS ?= engine socketio request api payloads tokens texts redis
 
 fuzz: $(VENV)/.test
 	for decoder in $(DECODERS); do $(bin)/python -m tests.fuzz $$decoder $(SECONDS) || exit 1; done
