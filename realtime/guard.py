@@ -154,6 +154,7 @@ class Guard:
         self.security.tell("origin refused", address=address, reason="forbidden")
 
     def _close(self, connection: Connection) -> None:
+        self._sessions.tell("rate limited", connection, f"{Close.RATE_LIMITED.reason}, closed")
         self._sessions.end(connection, Close.RATE_LIMITED)
 
     def _tell_limited(self, connection: Connection) -> None:
