@@ -80,11 +80,11 @@ faults: $(VENV)/.test $(clients) tools
 SECONDS ?= 300
 DECODERS ?= engine socketio request api payloads tokens texts redis
 
-fuzz: $(VENV)/.test
+fuzz: $(VENV)/.test $(VENV)/.fuzz
 	for decoder in $(DECODERS); do $(bin)/python -m tests.fuzz $$decoder $(SECONDS) || exit 1; done
 
 # of what is needed to run, not of what only the tests need
-audit: $(VENV)/.test
+audit: $(VENV)/.audit
 	$(bin)/pip-audit --skip-editable
 
 coverage: $(VENV)/.test tools
@@ -122,6 +122,10 @@ $(VENV)/.run: $(VENV)/bin/pip setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run
 	$(install) --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.fuzz $(VENV)/.audit: $(VENV)/.%: $(VENV)/.run
+	$(install) --editable '.[$*]'
 	@touch $@
 
 .PHONY: tools
