@@ -84,13 +84,13 @@ faults: $(VENV)/.test $(clients) tools
 	FAULTS=$(FAULTS) $(if $(filter full,$(FAULTS)),RUBBISH=10000 FLOOD=20) $(trial) $(or $(ROWS),$(faults))
 
 SECONDS ?= 300
-DECODERS ?= engine socketio request api payloads tokens texts
+DECODERS ?= engine socketio request api payloads tokens texts redis
 
-fuzz: $(VENV)/.test
+fuzz: $(VENV)/.test $(VENV)/.fuzz
 	for decoder in $(DECODERS); do $(bin)/python -m tests.fuzz $$decoder $(SECONDS) || exit 1; done
 
 # of what is needed to run, not of what only the tests need
-audit: $(VENV)/.test
+audit: $(VENV)/.audit
 	$(bin)/pip-audit --skip-editable
 
 coverage: $(VENV)/.test tools
@@ -128,6 +128,10 @@ $(VENV)/.run: $(VENV)/bin/pip setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run
 	$(install) --editable '.[test,dev]'
+	@touch $@
+
+$(VENV)/.fuzz $(VENV)/.audit: $(VENV)/.%: $(VENV)/.run
+	$(install) --editable '.[$*]'
 	@touch $@
 
 .PHONY: tools

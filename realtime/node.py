@@ -17,19 +17,16 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
 
-from . import __version__, bus, config_file
-from .addresses import Proxies, block_of
-from .bans import Bans
+from . import __version__, bus
+from .addresses import Proxies
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
-from .connections import Connections, IReceiver, State
-from .enforcement import Enforcement
-from .errors import Close, RateLimited, TooManyConnections
-from .escalation import Escalation
+from .connections import Connections, IReceiver
+from .errors import Close, TooManyConnections
 from .fanout import Fanout
-from .fetching import Fetcher
+from .guard import Guard
 from .handlers import Handlers
 from .health import Health, Phase
 from .ids import secret_id, unique_id
@@ -38,20 +35,15 @@ from .ingress.http import Api
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
-from .limits import Buckets
-from .login import authenticator
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
 from .peers import Peers
-from .policy import Policy
 from .presence import Announcer, PresenceService
 from .rooms import Rooms
 from .router import Router
-from .security import Security
 from .sessions import SessionRules, Sessions
 from .settings import ConfigError, Settings
-from .shared_limit import SharedLimit
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
@@ -60,9 +52,6 @@ from .transport.polling import PollingResource
 from .transport.site import Site
 from .transport.tls import Certificates
 from .transport.websocket import WebSockets
-from .trust.interface import ITrust
-from .trust.memory import MemoryTrust
-from .trust.redis import RedisTrust
 from .wire import plain
 from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
@@ -112,35 +101,19 @@ class Node(MultiService):
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
-        self._handshakes = (
-            Buckets(settings.rate_limit_address_handshakes, settings.rate_limit_window_ms)
-            if settings.rate_limit_address_handshakes
-            else None
-        )
         self.certificates = (
             Certificates(clock, settings.tls_certificate, settings.tls_key)
             if settings.tls_certificate
             else None
         )
         self.metrics = Metrics()
-        self.security = Security(clock.seconds)
-        self.bans = Bans(wall)
-        config = config_file.load(settings.realtime_config)
-        self.policy = Policy(settings, config, self.bans, self.metrics, self.security, wall)
+        self.guard = Guard(settings, clock=clock, wall=wall, metrics=self.metrics)
         self.notices = Notices(self.metrics, wall)
         self.broker, self.store = self._bus()
+        self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.policy.rights, self.metrics, wall)
-        self.limit = self.policy.limit
-        self.trust = self._trust()
-        self.shared_limit = None
-        if isinstance(self.trust, RedisTrust):
-            self.shared_limit = SharedLimit(clock, self.limit, self.trust)
-        self.fetcher = Fetcher(clock)
-        self.authenticator = authenticator(
-            settings, self.bans, self.trust, self.fetcher, clock=clock, wall=wall
-        )
+        self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
         self.sessions = self._sessions()
         self.peers = Peers(
             broker=self.broker,
@@ -149,15 +122,9 @@ class Node(MultiService):
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
-            banned=self.trust.signalled if isinstance(self.trust, RedisTrust) else _unheard,
+            banned=self.guard.banned,
         )
-        self.enforcement = Enforcement(
-            self.bans,
-            trust=self.trust,
-            authenticator=self.authenticator,
-            connections=self.connections,
-            sessions=self.sessions,
-        )
+        self.guard.watch(self.sessions, self.connections)
         self.presence = PresenceService(
             clock,
             self.connections,
@@ -168,7 +135,7 @@ class Node(MultiService):
             sweep=self._sweep,
         )
         self.router = self._router()
-        self.ingest = Ingest(self.broker, self.store, self.policy.routing, self.metrics, wall)
+        self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
         self.relay = self._relay()
         self.engine = self._engine()
         self.direct = self._direct()
@@ -197,12 +164,6 @@ class Node(MultiService):
             sessions=lambda: embedded.sessions,
         )
         return broker, embedded
-
-    def _trust(self) -> ITrust:
-        """What keeps bans, families of refresh tokens, and users' limits: this process, or Redis."""
-        if isinstance(self.broker, RedisBroker):
-            return RedisTrust(self._clock, self.broker, self._wall)
-        return MemoryTrust(self._wall)
 
     def _relay(self) -> Relay | None:
         """What takes in what services publish on Redis, where there is one."""
@@ -233,15 +194,15 @@ class Node(MultiService):
             self._clock,
             self._wall,
             rules,
-            authenticator=self.authenticator,
+            authenticator=self.guard.authenticator,
             broker=self.broker,
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
-            rights=self.policy.rights,
+            rights=self.guard.policy.rights,
             notices=self.notices,
             metrics=self.metrics,
-            security=self.security,
+            security=self.guard.security,
         )
 
     def _router(self) -> Router:
@@ -249,11 +210,11 @@ class Node(MultiService):
         handlers = Handlers(
             self._clock,
             self._wall,
-            authenticator=self.authenticator,
+            authenticator=self.guard.authenticator,
             broker=self.broker,
             store=self.store,
-            rights=self.policy.rights,
-            moderation=self.policy.moderation,
+            rights=self.guard.policy.rights,
+            moderation=self.guard.policy.moderation,
             rooms=self.rooms,
             sessions=self.sessions,
             notices=self.notices,
@@ -264,20 +225,13 @@ class Node(MultiService):
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             typing_timeout=settings.room_typing_timeout,
         )
-        self.escalation = Escalation(
-            self._clock,
-            settings.rate_limit_max_refusals,
-            settings.rate_limit_window_ms,
-            close=lambda connection: self.sessions.end(connection, Close.RATE_LIMITED),
-            began=lambda connection: self.sessions.tell("rate limited", connection, "rate.limited"),
-        )
         return Router(
             self._clock,
             handlers=handlers,
-            escalation=self.escalation,
+            escalation=self.guard.escalation,
             sessions=self.sessions,
             presence=self.presence,
-            limit=self.limit,
+            limit=self.guard.policy.limit,
             notices=self.notices,
             metrics=self.metrics,
             max_parked=settings.ws_max_pending_events,
@@ -295,7 +249,7 @@ class Node(MultiService):
             origins=Origins(settings.origins),
             accept=self._accept,
             admit=self._admit,
-            origin_refused=self._origin_refused,
+            origin_refused=self.guard.origin_refused,
             query_token=settings.ws_query_token,
             compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
@@ -316,7 +270,7 @@ class Node(MultiService):
             },
             accept=lambda socket: self.router.accept(socket, socket.direct, socket.handshake),
             admit=self._admit,
-            origin_refused=self._origin_refused,
+            origin_refused=self.guard.origin_refused,
             query_token=settings.ws_query_token,
             cookie=settings.ws_token_cookie,
             counters=self.metrics,
@@ -338,21 +292,13 @@ class Node(MultiService):
         """
         if self._draining:
             raise TooManyConnections("the service is full; try again")
-        if self._handshakes is not None:
-            wait = self._handshakes.take(block_of(address), self._clock.seconds())
-            if wait:
-                self.metrics.rate_limited("handshake")
-                if not self.settings.rate_limit_dry_run:
-                    raise RateLimited("too many connections from this address", retry_after=wait)
+        self.guard.check_handshake(address)
         if self._transports() < self.settings.ws_max_connections:
             return
         debtor = self.engine.heartbeat.debtor() or self.direct.heartbeat.debtor()
         if debtor is None:
             raise TooManyConnections("the service is full; try again")
         debtor.end(Close.EVICTED.reason, Close.EVICTED)
-
-    def _origin_refused(self, address: str) -> None:
-        self.security.tell("origin refused", address=address, reason="forbidden")
 
     def _accept(self, socket: EngineSocket) -> IReceiver:
         session = SocketIOSession(self.settings.ws_max_message_bytes)
@@ -384,23 +330,12 @@ class Node(MultiService):
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
         )
-        self.metrics.watch_trust(
-            bans=lambda: len(self.bans),
-            pending_logins=lambda: self.sessions.nobodies,
-            limited_users=lambda: len(self.limit),
-            keys_age=lambda: self.authenticator.keys_age,
-        )
 
     def _count(self, transport: str) -> int:
         return self.connections.transports()[transport]
 
     def _sweep(self) -> None:
-        now = self._clock.seconds()
-        self.limit.sweep(now)
-        self.escalation.sweep(now)
-        if self._handshakes is not None:
-            self._handshakes.sweep(now)
-        self.bans.sweep()
+        self.guard.sweep()
         self.metrics.presence_swept()
 
     # -- life
@@ -420,9 +355,9 @@ class Node(MultiService):
         settings = self.settings
         yield "PORT", settings.bind_address, settings.port, self._secured(self.door)
         api = Api(
-            keys=self.policy.api_keys,
-            security=self.security,
-            moderate=Moderate(self.trust, self.security, self._wall),
+            keys=self.guard.policy.api_keys,
+            security=self.guard.security,
+            moderate=Moderate(self.guard.trust, self.guard.security, self._wall),
             ingest=self.ingest,
             store=self.store,
             connections=self.connections,
@@ -489,10 +424,7 @@ class Node(MultiService):
             self.relay.start()
         if self.certificates is not None:
             self.certificates.start()
-        self.enforcement.start()
-        if self.shared_limit is not None:
-            self.shared_limit.start()
-        self.authenticator.start()
+        self.guard.start()
         self.sessions.start()
         self.presence.start()
         self.health.phase = Phase.SERVING
@@ -500,19 +432,7 @@ class Node(MultiService):
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again, and decide by it; a bad one changes nothing."""
-        return Deferred.fromCoroutine(self._reload())
-
-    async def _reload(self) -> None:
-        try:
-            self.policy.apply(config_file.load(self.settings.realtime_config))
-        except ConfigError as error:
-            for fault in error.faults:
-                _log.error("the configuration stays as it was: {fault}", fault=fault)
-            return
-        _log.info("the configuration was read again")
-        for connection in self.connections:
-            if connection.state is State.LIVE:
-                await self.sessions.recheck(connection)
+        return self.guard.reload()
 
     def stopService(self) -> Deferred[None]:
         """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""
@@ -528,13 +448,9 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
-        self.authenticator.stop()
         if self.certificates is not None:
             self.certificates.stop()
-        self.enforcement.stop()
-        if self.shared_limit is not None:
-            self.shared_limit.stop()
-        await self.fetcher.stop()
+        await self.guard.stop()
         if self.relay is not None:
             await self.relay.stop()
         await self.store.stop()
@@ -568,10 +484,6 @@ class Node(MultiService):
                 await deferLater(self._clock, DRAIN_PAUSE)
         while self._transports() and self._clock.seconds() < deadline:
             await deferLater(self._clock, DRAIN_PAUSE)
-
-
-def _unheard(data: bytes) -> None:
-    """No other node makes bans."""
 
 
 def _port(listening: IListeningPort) -> int:

@@ -264,7 +264,7 @@ class Settings:
     rate_limit_connection_policy: str = _set(
         choice("reject", "evict-oldest"),
         "reject",
-        "What happens to one connection more: it is refused, or the user's oldest on this node makes room.",
+        "What happens to one connection more of a user: it is refused, or the user's oldest makes room.",
     )
     rate_limit_address_messages: int = _set(
         integer(0, unit="count"),

@@ -49,6 +49,6 @@ def decode(name: str, data: bytes) -> Signal | None:
     kind = _TYPES.get(name)
     try:
         found: Signal | None = None if kind is None else msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found

@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.addresses import Proxies, block_of
 
+from .generated import unhurried
+
 PROXIES = Proxies(["10.0.0.0/8", "2001:db8::1/128"])
 
 
@@ -79,6 +81,7 @@ class ProxiesTests(SynchronousTestCase):
             self.client("10.0.0.1", b"6.6.6.6," + b"10.1.1.1," * 500 + b"10.1.1.1"), "10.1.1.1"
         )
 
+    @unhurried
     @given(st.lists(st.binary(max_size=80), max_size=4))
     def test_anything(self, fields: list[bytes]) -> None:
         """Whatever is sent, what comes out is an address."""

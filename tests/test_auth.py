@@ -28,6 +28,7 @@ from realtime.trust import memory
 from realtime.trust.interface import Ban, Change
 from realtime.trust.memory import MemoryTrust
 
+from .generated import unhurried
 from .waiting import result
 
 KEY = "k" * 32
@@ -186,6 +187,7 @@ class IdentifyTests(SynchronousTestCase):
         for roles in ([1], "", [""], ["x" * 129], ["a"] * 101, {"a": 1}, 5):
             self.refused(sign(claims(roles=roles)))
 
+    @unhurried
     @given(st.one_of(st.text(max_size=200), st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True)))
     def test_rubbish(self, token: str) -> None:
         """Whatever is sent as a token is refused, never an error of ours."""

@@ -13,6 +13,8 @@ from realtime.config_file import ContentRule
 from realtime.content import MAX_FOUND, IContentFilter, NoFilter, WordFilter, content_filter
 from realtime.settings import ConfigError
 
+from .generated import unhurried
+
 LISTS = WordFilter(ContentRule(languages=("english", "german", "chinese")))
 
 
@@ -110,6 +112,7 @@ class ContentTests(SynchronousTestCase):
             own.find(text)
             self.assertLess(time.process_time() - began, 0.3, text[:4])
 
+    @unhurried
     @given(st.text(max_size=200))
     def test_any_text(self, text: str) -> None:
         """Whatever the text, spans lie in it, in order and apart."""

@@ -35,7 +35,7 @@ class EnforcementTests(SynchronousTestCase):
         for ban, code in BANS.values():
             house = self.house()
             alice, bob = self.alice(house), house.client("bob")
-            house.node.trust.ban(ban)
+            house.node.guard.trust.ban(ban)
             self.assertEqual([told["code"] for told in alice.heard("system:error")], [code])
             self.assertIs(alice.outlet.close_reason, Close.REVOKED)
             self.assertEqual(alice.outlet.packets()[-1], "41")
@@ -46,7 +46,7 @@ class EnforcementTests(SynchronousTestCase):
         """A new connection is refused, on CONNECT and by ``auth:login``."""
         for ban, code in BANS.values():
             house = self.house()
-            house.node.trust.ban(ban)
+            house.node.guard.trust.ban(ban)
             client = self.alice(house)
             self.assertEqual(json.loads(client.answer[2:])["data"]["code"], code)
             self.assertIs(client.outlet.close_reason, Close.REFUSED)
@@ -62,7 +62,7 @@ class EnforcementTests(SynchronousTestCase):
             alice = self.alice(house)
             alice.join("lobby")
             alice.cut()
-            house.node.trust.ban(ban)
+            house.node.guard.trust.ban(ban)
             back = alice.back(token=house.token("alice", jti="t-1", iat=START))
             self.assertEqual(json.loads(back.answer[2:])["data"]["code"], code)
 
@@ -70,42 +70,42 @@ class EnforcementTests(SynchronousTestCase):
         """Other tokens of the user, and those that are newer, are as good as before."""
         house = self.house()
         client = house.client().connect(token=house.token("alice", jti="t-2", iat=START + 5))
-        house.node.trust.ban(BANS["token"][0])
-        house.node.trust.ban(BANS["issued"][0])
-        house.node.trust.ban(Ban("mute", "lobby alice"))
+        house.node.guard.trust.ban(BANS["token"][0])
+        house.node.guard.trust.ban(BANS["issued"][0])
+        house.node.guard.trust.ban(Ban("mute", "lobby alice"))
         self.assertIsNone(client.outlet.close_reason)
 
     def test_refresh(self) -> None:
         """A revoked token renews nothing; a renewed session goes with the token that it has now."""
         house = self.house()
         client = house.client("alice")
-        house.node.trust.ban(BANS["token"][0])
+        house.node.guard.trust.ban(BANS["token"][0])
         revoked = house.token("alice", jti="t-1")
         answer = client.call("auth:token_refresh", {"token": revoked})
         self.assertEqual(answer["error"]["code"], "auth.token_revoked")
         self.assertTrue(client.call("auth:token_refresh", {"token": house.token("alice", jti="t-3")})["ok"])
-        house.node.trust.ban(Ban("token", "t-3"))
+        house.node.guard.trust.ban(Ban("token", "t-3"))
         self.assertIs(client.outlet.close_reason, Close.REVOKED)
 
     def test_reset(self) -> None:
         """All bans at once: those who are here are held against them."""
         house = self.house()
         alice, bob = self.alice(house), house.client("bob")
-        house.node.enforcement.reset([BANS["block"][0]])
+        house.node.guard.enforcement.reset([BANS["block"][0]])
         self.assertIs(alice.outlet.close_reason, Close.REVOKED)
         self.assertIsNone(bob.outlet.close_reason)
 
     def test_lifted(self) -> None:
         """Who is not blocked any more may come back."""
         house = self.house()
-        house.node.trust.ban(BANS["block"][0])
-        house.node.trust.lift("block", "alice")
+        house.node.guard.trust.ban(BANS["block"][0])
+        house.node.guard.trust.lift("block", "alice")
         self.assertTrue(self.alice(house).answer.startswith("40"))
 
     def test_swept(self) -> None:
         """What has ended by itself is forgotten."""
         house = self.house()
-        house.node.trust.ban(Ban("block", "alice", until=START + 10))
-        house.node.trust.ban(Ban("block", "bob"))
+        house.node.guard.trust.ban(Ban("block", "alice", until=START + 10))
+        house.node.guard.trust.ban(Ban("block", "bob"))
         house.clock.advance(house.node.settings.presence_cleanup_interval)
-        self.assertEqual(len(house.node.bans), 1)
+        self.assertEqual(len(house.node.guard.bans), 1)

@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.folding import fold, forms
 
+from .generated import unhurried
+
 
 class FoldTests(SynchronousTestCase):
     def test_looks(self) -> None:
@@ -57,6 +59,7 @@ class FoldTests(SynchronousTestCase):
         first, last = found[0].span(start, start + 4)
         self.assertEqual(text[first:last], "f\u200b.ü.𝓬.k")
 
+    @unhurried
     @given(st.text(max_size=300))
     def test_any_text(self, text: str) -> None:
         """Whatever the text, every place of every form lies in it, in order."""

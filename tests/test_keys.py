@@ -18,6 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime.errors import InvalidToken
 from realtime.keys import MAX_KEYS, KeyRing, UnknownKey, read_set, secret_key
 
+from .generated import unhurried
+
 NOW = 1_700_000_000.0
 SECRET = "s" * 64
 
@@ -112,6 +114,7 @@ class ReadSetTests(SynchronousTestCase):
         many = jwk_set(*[public_jwk(PRIVATE["ed25519"][0], str(n)) for n in range(MAX_KEYS + 1)])
         self.assertRaises(ValueError, read_set, many)
 
+    @unhurried
     @given(
         st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"]), st.text())
     )

@@ -15,6 +15,7 @@ from realtime.limits import Buckets, RateLimit
 from realtime.messages import Handshake, Identity
 from realtime.wire.socketio import SocketIOSession
 
+from .generated import unhurried
 from .outlets import MemoryOutlet
 
 
@@ -83,6 +84,7 @@ class RateLimitTests(SynchronousTestCase):
         limit.sweep(60.0)
         self.assertEqual(len(limit), 0)
 
+    @unhurried
     @given(
         st.integers(1, 20),
         st.lists(st.floats(0, 30, allow_nan=False), max_size=80),

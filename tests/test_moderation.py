@@ -19,7 +19,7 @@ class ModerationTests(SynchronousTestCase):
         house = House()
         self.addCleanup(house.stop)
         content = ContentRule(mode, words=("darn", "böse"), patterns=("[0-9]{6}",))
-        house.node.policy.apply(Config(rooms=rules, content=content, **more))
+        house.node.guard.policy.apply(Config(rooms=rules, content=content, **more))
         return house
 
     def pair(self, house: House, room: str = "lobby") -> tuple[Client, Client]:
@@ -102,7 +102,7 @@ class ModerationTests(SynchronousTestCase):
         house = self.house()
         alice, bob = self.pair(house)
         alice.join("other")
-        house.node.trust.ban(Ban("mute", mute_key("lobby", "alice"), until=START + 60))
+        house.node.guard.trust.ban(Ban("mute", mute_key("lobby", "alice"), until=START + 60))
         for answer in (
             alice.say("lobby", "hello"),
             alice.call("user:typing", {"roomId": "lobby", "typing": True}),
@@ -113,9 +113,9 @@ class ModerationTests(SynchronousTestCase):
         self.assertTrue(bob.say("lobby", "hello")["ok"])
         house.clock.advance(60)
         self.assertTrue(alice.say("lobby", "hello")["ok"])
-        house.node.trust.ban(Ban("mute", mute_key("lobby", "bob")))
+        house.node.guard.trust.ban(Ban("mute", mute_key("lobby", "bob")))
         self.assertNotIn("retryAfter", bob.say("lobby", "x")["error"])
-        house.node.trust.lift("mute", mute_key("lobby", "bob"))
+        house.node.guard.trust.lift("mute", mute_key("lobby", "bob"))
         self.assertTrue(bob.say("lobby", "x")["ok"])
 
     def test_spam(self) -> None:
@@ -134,6 +134,6 @@ class ModerationTests(SynchronousTestCase):
             Config(content=ContentRule("mask")),
             Config(rooms=(RoomRule("a", filter="mask"),)),
         ):
-            self.assertRaises(ConfigError, house.node.policy.apply, config)
+            self.assertRaises(ConfigError, house.node.guard.policy.apply, config)
         alice, _ = self.pair(house)
         self.assertEqual(alice.say("lobby", "darn")["error"]["code"], "content.refused")

@@ -175,7 +175,7 @@ class FigureTests(_AtTheDoor):
         figures = ("sessions", "channels", "log_entries", "strangers")
         self.assertEqual([value(f"realtime_{name}") for name in figures], [1, 2, 1, 1])
         self.assertGreater(value("realtime_log_bytes"), 20)
-        house.node.trust.ban(Ban("block", "mallory"))
+        house.node.guard.trust.ban(Ban("block", "mallory"))
         self.websocket(house)
         trust = ("bans", "pending_logins", "limited_users", "jwks_age_seconds")
         self.assertEqual([value(f"realtime_{name}") for name in trust], [1, 1, 0, -1])

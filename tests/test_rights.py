@@ -121,7 +121,7 @@ class HouseTests(SynchronousTestCase):
     def house(self, *rules: RoomRule, **config: Any) -> House:
         house = House()
         self.addCleanup(house.stop)
-        house.node.policy.apply(Config(rooms=rules, **config))
+        house.node.guard.policy.apply(Config(rooms=rules, **config))
         return house
 
     def client(self, house: House, user: str, *roles: str, **claims: Any) -> Client:
@@ -207,6 +207,6 @@ class HouseTests(SynchronousTestCase):
         client = self.client(house, "alice")
         client.join("lobby")
         client.cut()
-        house.node.policy.apply(Config(rooms=(RoomRule("lobby", join=("nobody",)),)))
+        house.node.guard.policy.apply(Config(rooms=(RoomRule("lobby", join=("nobody",)),)))
         back = client.back(token=house.token("alice"))
         self.assertIs(back.heard("system:connected")[0]["recovered"], False)

@@ -605,4 +605,4 @@ class EndTests(_InHouse):
         self.assertEqual((len(node.connections), len(node.rooms)), (0, 0))
         self.assertEqual((node.store.users, node.store.sessions), (0, 0))
         self.assertEqual(node.rooms.everyone.members, {})
-        self.assertEqual(len(node.limit), 0)
+        self.assertEqual(len(node.guard.policy.limit), 0)

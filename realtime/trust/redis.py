@@ -32,15 +32,26 @@ MAX_FAMILIES: Final = 1_000_000
 LOOK: Final = 1.0
 
 
-class _Told(msgspec.Struct):
+class Told(msgspec.Struct):
     """A signal: a change, and its number."""
 
     version: int
     change: Change
 
 
-_decode_told = msgspec.json.Decoder(_Told).decode
+_decode_told = msgspec.json.Decoder(Told).decode
 _decode_ban = msgspec.json.Decoder(Ban).decode
+
+
+def read_change(data: bytes) -> Told:
+    """What a signal says.
+
+    :raises ValueError: it can't be read.
+    """
+    try:
+        return _decode_told(data)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
 
 
 @implementer(ITrust)
@@ -75,8 +86,8 @@ class RedisTrust:
         if self._heard is None:
             return
         try:
-            told = _decode_told(data)
-        except msgspec.DecodeError:
+            told = read_change(data)
+        except ValueError:
             _log.warn("a signal of a ban could not be read")
             return
         if told.version == self._version + 1:

@@ -9,10 +9,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from realtime import events
+from realtime import events, signals
 from realtime.addresses import Proxies
 from realtime.auth import Authenticator
 from realtime.bans import Bans
+from realtime.broker import texts as broker_texts
 from realtime.config_file import ContentRule
 from realtime.content import WordFilter
 from realtime.errors import ProtocolError, RealtimeError
@@ -21,6 +22,7 @@ from realtime.introspection import _active
 from realtime.keys import KeyRing, read_set, secret_key
 from realtime.routing import Routing
 from realtime.trust.memory import MemoryTrust
+from realtime.trust.redis import read_change
 from realtime.wire import engineio, proxy_header
 from realtime.wire.request import BadRequest, Chunked, parse
 from realtime.wire.socketio import SocketIOSession
@@ -103,6 +105,22 @@ def tokens(data: bytes) -> None:
             decode(data)
 
 
+def redis(data: bytes) -> None:
+    """What nodes hear over Redis: publications, signals, bans, plain messages of services.
+
+    A message whose first line is a channel, as services publish it.
+    """
+    with contextlib.suppress(ValueError):
+        broker_texts.parse(data)
+    name, _, rest = data.partition(b"\n")
+    signals.decode(name.decode("utf-8", "replace"), rest)
+    with contextlib.suppress(ValueError):
+        read_change(rest)
+    channel = name.decode("utf-8", "replace")
+    with contextlib.suppress(RealtimeError):
+        _ROUTING.route(channel, rest, 0)
+
+
 def texts(data: bytes) -> None:
     """What people write, as the filter looks at it."""
     text = data.decode("utf-8", "replace")
@@ -112,5 +130,6 @@ def texts(data: bytes) -> None:
 
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {
-    decoder.__name__: decoder for decoder in (engine, socketio, request, api, payloads, tokens, texts)
+    decoder.__name__: decoder
+    for decoder in (engine, socketio, request, api, payloads, tokens, texts, redis)
 }

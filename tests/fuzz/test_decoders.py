@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from ..generated import unhurried
 from .decoders import DECODERS
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -63,6 +64,7 @@ class DecoderTests(SynchronousTestCase):
             for _ in range(MUTATIONS):
                 decode(mutated(random, random.choice(inputs)))
 
+    @unhurried
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
         for decode in DECODERS.values():

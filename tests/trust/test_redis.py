@@ -14,6 +14,7 @@ from realtime.trust.redis import RedisTrust
 
 from ..broker.contract import Peer
 from ..broker.redis_bus import PREFIX, Node, RedisBus
+from ..broker.test_redis_keys import written_by
 from ..redis_servers import until
 from .contract import Listener, TrustContract
 
@@ -144,3 +145,27 @@ class NodesTests(RedisTrustCase):
         for key, most in (("family:f", 101_000), ("debt:alice", 10_001)):
             left = await self.server.command("PTTL", f"{PREFIX}{key}")
             self.assertTrue(0 < left <= most, (key, left))
+
+    async def test_read_before_written(self) -> None:
+        """Each script has read all that it writes before it writes the first; see its namesake."""
+        a = await self.make()
+        monitor = await self.server.client()
+        self.addCleanup(monitor.transport.abortConnection)
+        await monitor.command("MONITOR")
+        await self.started(a)
+        for ban in (Ban("block", "alice", until=self.wall() + 1), Ban("block", "bob"), Ban("token", "t")):
+            await a.ban(ban)
+        await self.advance(2)
+        await a.ban(Ban("block", "bob", until=self.wall() + 100))
+        await a.lift("block", "bob")
+        for turn in (0, 1, 0):
+            await a.turn("f", turn, self.wall() + 100)
+        for _ in range(2):
+            await a.charge({"alice": 10.0, "bob": 1.0}, 60.0)
+        await self.server.command("ECHO", "the end")
+
+        async def ended() -> bool:
+            return any(b"the end" in line for line in monitor.pushed)
+
+        await until(ended, "the end of the commands")
+        self.assertGreaterEqual(len(written_by(monitor.pushed)), 4)

@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime.wire.proxy_header import MAX_LINE, ProxyHeader, read
 from realtime.wire.request import BadRequest
 
+from ..generated import unhurried
+
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
@@ -67,6 +69,7 @@ class ReadTests(SynchronousTestCase):
         for data in BAD:
             self.assertRaises(BadRequest, read, data)
 
+    @unhurried
     @given(st.binary(max_size=300), st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11"]))
     def test_anything(self, data: bytes, start: bytes) -> None:
         try:

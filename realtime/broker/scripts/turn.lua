@@ -8,6 +8,7 @@ local FAMILY = PREFIX .. 'family:' .. ARGV[2]
 local VOID = 2 ^ 53
 
 local known = redis.call('GET', FAMILY)
+redis.call('PTTL', FAMILIES)
 redis.call('ZREMRANGEBYSCORE', FAMILIES, '-inf', NOW)
 local turn, expires = tonumber(ARGV[3]), math.max(tonumber(ARGV[4]), NOW + 1)
 local answer = { 'OK' }
