@@ -225,7 +225,8 @@ class Cluster:
         for low, high, (_, port, *_), *_ in await self._some().command("CLUSTER", "SLOTS"):
             if low <= slot <= high:
                 return next(server for server in self.servers if server.port == port)
-        raise AssertionError(f"nobody serves slot {slot}")
+        # for `until`: while a primary is dead nobody does, and soon somebody will
+        raise hiredis.ReplyError(f"CLUSTERDOWN nobody serves slot {slot}")
 
     async def begin_migration(self, slot: int, target: ClusterServer) -> None:
         """Let a slot be on its way: what its owner lacks is asked for at `target`."""
