@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import hiredis
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
