@@ -407,7 +407,8 @@ class Hearing:
         self.repair()
 
     def _other_epoch(self) -> None:
-        self._bus.resume().addErrback(_gone)
+        self.line.stop()
+        self.repair()
 
     def repair(self) -> None:
         """Read what was missed, and let the line run on."""

@@ -9,7 +9,7 @@ import itertools
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
 from realtime.broker import hearing as hearing_module
@@ -375,6 +375,30 @@ class RunTests(HearingCase):
         await self.eventually(ids)
         for node in self.nodes:
             self.assertEqual(node.peer.resets, [None])
+
+    async def test_flushed_and_refused(self) -> None:
+        """Where it is not known at once what there is after FLUSHALL, that is asked again."""
+        await self.eventually(await self.publish("a", "b"))
+        real, refused = self.hearer.broker.resume, []
+
+        def resume() -> Deferred[None]:
+            if len(refused) == 2:
+                return real()
+            refused.append(fail(BrokerUnavailable()))
+            return refused[-1]
+
+        self.patch(self.hearer.broker, "resume", resume)
+        await self.server.command("FLUSHALL")
+        await self.publish("a", "b")
+
+        async def told() -> bool:
+            return self.hearer.peer.resets == [None]
+
+        await until(told, "the clients to be told")
+        await self.whole()
+        self.hearer.delivered.publications.clear()
+        await self.eventually(await self.publish("a", "b"))
+        self.assertEqual(len(refused), 2)
 
     async def test_back_in_time(self) -> None:
         """Data from before what a node has heard begins a new epoch, whoever finds out first."""

@@ -27,6 +27,8 @@ JWT_SECRET = "the tests' own secret, long enough for HMAC"
 GREETING = "realtime serves "
 LAST = "socket.onAny("
 API_KEY = "the-tests-own-api-key-0123456789abcdef"
+#: What messages of the fault tests carry, and no log may have (also in recorder.mjs).
+PAYLOAD = "not-for-any-log"
 
 
 class Answer(NamedTuple):
@@ -173,8 +175,8 @@ class Service:
             raise AssertionError(f"it ended with status {self.status}; log:\n{self.tail()}")
 
     def faults(self, secrets: Iterable[str]) -> list[str]:
-        """The lines of the log that must not be: errors, tracebacks, what is no JSON, secrets."""
-        secret = [*secrets, self.environ.get("JWT_SECRET"), self.environ.get("API_KEY")]
+        """The lines of the log that must not be: errors, tracebacks, what is no JSON, secrets, payloads."""
+        secret = [*secrets, PAYLOAD, self.environ.get("JWT_SECRET"), self.environ.get("API_KEY")]
         return [
             line
             for line in self.log

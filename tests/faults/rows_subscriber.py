@@ -20,10 +20,10 @@ ROOMS = tuple(f"event:{number}" for number in range(5))
 class SubscriberTests(FaultCase):
     """Two nodes behind proxies; what is sent on the second must reach all clients of the first."""
 
-    async def _start(self, seconds: float, **environ: str) -> tuple[Node, Way, Deferred[None]]:
-        """Let 500 messages a second flow in five rooms, and some plain ones beside, for some seconds."""
+    async def _start(self, seconds: float, way: Way | None = None) -> tuple[Node, Way, Deferred[None]]:
+        """Let 500 messages a second flow in five rooms, and some of services beside, for some seconds."""
         throw = dice(self.id())
-        fleet = await self.start_fleet(2, proxied=True, **environ)
+        fleet = await self.start_fleet(2, proxied=True)
         clients = await self.populate(throw, scaled(10, 30), USERS, ROOMS, nodes=fleet.nodes)
         for index in range(2):
             sender = self.record(f"sender{index}", ROOMS, node=fleet[1])
@@ -31,8 +31,8 @@ class SubscriberTests(FaultCase):
         await self.recorders.settled()
         for sender in clients[-2:]:
             self.send(sender, ROOMS, int(seconds * 250), 20, 5, again=False)
-        way = await self.plain()
-        traffic = self.traffic(throw, USERS, rooms=ROOMS)
+        way = way or await self.plain()
+        traffic = self.traffic(throw, USERS, type(way).__name__.lower(), rooms=ROOMS)
         return fleet[0], way, ensureDeferred(self.flow(way, traffic, int(seconds * 50), 50))
 
     async def _finish(self, way: Way, flowing: Deferred[None]) -> None:
@@ -71,6 +71,20 @@ class SubscriberTests(FaultCase):
                 node.proxy.freeze(one.port)
             await self._other(node, before, 10)
             node.proxy.thaw()
+        await self._finish(way, flowing)
+
+    async def test_all_killed(self) -> None:
+        """Must show 3: the subscriber connections of all nodes are killed at once: nothing is lost.
+
+        Plain messages are, where nobody listens, by PUBLISH's nature; entries of the stream are not.
+        """
+        rounds = scaled(3, 20)
+        node, way, flowing = await self._start(rounds, self.streamed())
+        for _ in range(rounds):
+            before = await node.subscribers(self._own_redis())
+            await self._own_redis().command("CLIENT", "KILL", "TYPE", "pubsub")
+            await self._other(node, before, 10)
+            await deferLater(reactor, 0.5)
         await self._finish(way, flowing)
 
     async def test_readiness(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.clients.recorders import Recording
+from tests.clients.service import PAYLOAD
 
 #: The service's own channels (DESIGN.md section 6), and whom they are for.
 OWNED = ("booking:confirmed", "payment:processed", "notification:new")
@@ -47,7 +48,7 @@ class Message:
 
     def payload(self) -> dict[str, Any]:
         """What a plain PUBLISH carries."""
-        marked = {**self.data, "c": self.series, "n": self.n}
+        marked = {**self.data, "c": self.series, "n": self.n, "note": PAYLOAD}
         return marked if self.id is None else {**marked, "messageId": self.id}
 
     def text(self) -> str:

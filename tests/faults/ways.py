@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from hiredis import ReplyError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectError, ConnectionLost
@@ -59,7 +60,10 @@ class Plain:
 
     @staticmethod
     def _failed(failure: Failure, message: Message) -> None:
-        failure.trap(ConnectionLost)
+        if failure.check(ReplyError):
+            _not_now(failure.value)
+        else:
+            failure.trap(ConnectionLost)
         message.doubtful = True
 
     def close(self) -> None:
@@ -70,6 +74,13 @@ class Plain:
 
 async def _nothing() -> None:
     return None
+
+
+def _not_now(error: ReplyError) -> bool:
+    """False where a server only has to load its data first."""
+    if not str(error).startswith("LOADING"):
+        raise error
+    return False
 
 
 class Sure:
@@ -111,6 +122,8 @@ class Streamed(Sure):
             await self._client.command("XADD", STREAM, "*", *fields)
         except (ConnectError, ConnectionLost):
             return False
+        except ReplyError as error:
+            return _not_now(error)
         return True
 
     def close(self) -> None:
