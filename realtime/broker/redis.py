@@ -203,29 +203,40 @@ class RedisBroker:
 
     def run(self, name: str, *args: Argument) -> Deferred[Any]:
         """The answer of a script that may change something."""
-        return Deferred.fromCoroutine(self._run(self._links.commands, name, args, RESUMES))
+        return self._run(self._links.commands, name, args, RESUMES)
 
     def run_once(self, name: str, *args: Argument) -> Deferred[Any]:
         """Like `run`, but in the run of the server that is known now: fails if there is another."""
-        return Deferred.fromCoroutine(self._run(self._links.commands, name, args, 1))
+        return self._run(self._links.commands, name, args, 1)
 
     def read(self, name: str, *args: Argument) -> Deferred[Any]:
         """The answer of a script that changes nothing, on a connection on which no change waits for it."""
-        return Deferred.fromCoroutine(self._run(self._links.reads, name, args, RESUMES))
+        return self._run(self._links.reads, name, args, RESUMES)
 
-    async def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Any:
-        for _ in range(times):
-            try:
-                answer = await self._scripts.run(link, name, *args)
-            except RedisError as error:
-                self._complain(name, error)
-                raise BrokerUnavailable from None
-            if link is self._links.commands:
-                self._refuses = False
-            if not (isinstance(answer, list) and answer and answer[0] == b"RESUME"):
-                return answer
-            await self.resume()
-        raise BrokerUnavailable()
+    def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Deferred[Any]:
+        # By callbacks: each publication comes through here.
+        return self._scripts.run(link, name, *args).addCallbacks(
+            self._ran, self._failed, callbackArgs=(link, name, args, times), errbackArgs=(name,)
+        )
+
+    def _ran(self, answer: Any, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Any:
+        if link is self._links.commands:
+            self._refuses = False
+        if not (isinstance(answer, list) and answer and answer[0] == b"RESUME"):
+            return answer
+
+        def again(_: None) -> Deferred[Any]:
+            if times == 1:
+                raise BrokerUnavailable
+            return self._run(link, name, args, times - 1)
+
+        return self.resume().addCallback(again)
+
+    def _failed(self, failure: Failure, name: str) -> Failure:
+        if isinstance(failure.value, RedisError):
+            self._complain(name, failure.value)
+            raise BrokerUnavailable from None
+        return failure
 
     def _complain(self, name: str, error: RedisError) -> None:
         """Redis is there and won't do it: rights were taken away, or a script is wrong."""
@@ -302,16 +313,16 @@ class RedisBroker:
 
     def published(self, answer: list[Any]) -> Published:
         """What publish.lua says of a publication it took."""
-        told, identity, time, number, offset, born, name, generation = (
-            part.decode() if isinstance(part, bytes) else str(part) for part in answer
-        )
-        repeated = told == "REPEATED"
-        if not number:
-            return Published(identity, int(time), None, None, repeated)
-        self._highest = max(self._highest, int(number))
-        position = Position(int(offset), f"{name}.{born}")
-        sequence = Sequence(name, int(generation), int(number))
-        return Published(identity, int(time), position, sequence, repeated)
+        told, identity, time, place, offset, born, epoch, generation = answer
+        repeated = told == b"REPEATED"
+        if not place:
+            return Published(identity.decode(), int(time), None, None, repeated)
+        number, name = int(place), epoch.decode()
+        if number > self._highest:
+            self._highest = number
+        position = Position(int(offset), f"{name}.{born.decode()}")
+        sequence = Sequence(name, int(generation), number)
+        return Published(identity.decode(), int(time), position, sequence, repeated)
 
     def release(self, channel: str) -> None:
         if self._hearing is not None:

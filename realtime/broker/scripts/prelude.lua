@@ -125,39 +125,35 @@ local function read_log(channel, after, take)
   end
 end
 
--- Take entries off the front of a stream while `more(number, bytes so far)` says so.
+-- Take entries off the front of a stream that has `left` of them and `size` bytes: those over `limit` or
+-- MAX_BYTES, and if `aged` those that are not above `oldest`.
 -- Returns the number of the newest that went (0 for none), the bytes that went, and the newest's offset.
-local function shorten(stream, count, more)
+local function shorten(stream, left, size, limit, aged)
   local newest, bytes, offset = 0, 0, 0
-  while true do
+  while left > 0 and (aged or left > limit or size - bytes > MAX_BYTES) do
+    local count = aged and 16 or math.min(16, math.max(1, left - limit))
     local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
     local gone = 0
     for _, entry in ipairs(entries) do
       local number = tonumber(string.match(entry[1], '^%d+'))
-      if not more(number, bytes) then
+      local old = aged and number <= log.oldest
+      if not old and left <= limit and size - bytes <= MAX_BYTES then
         break
       end
-      gone, newest, bytes = gone + 1, number, bytes + #entry[2][2]
+      gone, left, newest, bytes = gone + 1, left - 1, number, bytes + #entry[2][2]
       offset = tonumber(string.match(entry[2][2], '^%d+ (%d+)'))
     end
-    if gone > 0 then
-      redis.call('XTRIM', stream, 'MINID', '=', digits(newest + 1))
+    if gone == 0 then
+      break
     end
-    if gone < count or gone == 0 then
-      return newest, bytes, offset
-    end
+    redis.call('XTRIM', stream, 'MINID', '=', digits(newest + 1))
+    aged = aged and gone == count
   end
+  return newest, bytes, offset
 end
 
-local function trim_log(channel)
-  local left = redis.call('XLEN', channel.log)
-  local newest, bytes, offset = shorten(channel.log, left > MAX_MESSAGES and 1 or 16, function(number, gone)
-    if number > log.oldest and left <= MAX_MESSAGES and channel.bytes - gone <= MAX_BYTES then
-      return false
-    end
-    left = left - 1
-    return true
-  end)
+local function trim_log(channel, left, aged)
+  local newest, bytes, offset = shorten(channel.log, left, channel.bytes, MAX_MESSAGES, aged)
   if newest > 0 then
     channel.floor, channel.gone, channel.bytes = newest, offset, channel.bytes - bytes
   end
@@ -165,17 +161,7 @@ end
 
 local function trim_history(channel)
   local left = redis.call('XLEN', channel.history)
-  if left == 0 then
-    channel.history_bytes = 0
-    return
-  end
-  local newest, bytes = shorten(channel.history, 1, function(number, gone)
-    if left <= HISTORY and channel.history_bytes - gone <= MAX_BYTES then
-      return false
-    end
-    left = left - 1
-    return true
-  end)
+  local newest, bytes = shorten(channel.history, left, channel.history_bytes, HISTORY)
   if newest > 0 then
     channel.history_floor, channel.history_bytes = newest, channel.history_bytes - bytes
   end
@@ -215,9 +201,7 @@ local function log_and_publish(channel, head, data, shown)
   end
   channel.bytes, channel.last = channel.bytes + #text, log.number
   local due = NOW - channel.tick >= 1000
-  if due or channel.bytes > MAX_BYTES or redis.call('XLEN', channel.log) > MAX_MESSAGES then
-    trim_log(channel)
-  end
+  trim_log(channel, redis.call('XLEN', channel.log), due)
   if shown and HISTORY > 0 then
     if channel.history_bytes > 0 and redis.call('EXISTS', channel.history) == 0 then
       channel.history_floor, channel.history_bytes = channel.offset - 1, 0
