@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from autobahn.wamp import message as autobahn_message
+
 from realtime import events, signals
 from realtime.addresses import Proxies
 from realtime.auth import Authenticator
@@ -20,12 +22,18 @@ from realtime.errors import ProtocolError, RealtimeError
 from realtime.ingress import http, moderate
 from realtime.introspection import _active
 from realtime.keys import KeyRing, read_set, secret_key
+from realtime.messages import Sequence
 from realtime.routing import Routing
 from realtime.trust.memory import MemoryTrust
 from realtime.trust.redis import read_change
 from realtime.wire import engineio, proxy_header
+from realtime.wire.plain import PlainSession
 from realtime.wire.request import BadRequest, Chunked, parse
 from realtime.wire.socketio import SocketIOSession
+from realtime.wire.wamp import WampSession
+from realtime.wire.wamp_codecs import CODECS
+from realtime.wire.wamp_realm import Realm
+from tests.wampclient import ROLES, SERIALIZERS
 
 _PROXIES = Proxies(["10.0.0.0/8"])
 _KEYS = KeyRing([secret_key("k" * 32)])
@@ -43,6 +51,12 @@ _AUTHENTICATOR = Authenticator(
 _FILTER = WordFilter(
     ContentRule(languages=("english", "chinese"), words=("scam*",), patterns=("[0-9]{6}",))
 )
+_REALM = Realm("realtime", 10_000)
+_HELLO = {
+    name: serializer().serialize(autobahn_message.Hello("realtime", ROLES, authmethods=["ticket"]))[0]
+    for name, serializer in SERIALIZERS.items()
+}
+_CONNECTED = b'{"userId":"alice","connectionId":"c","timestamp":1,"expiresAt":2,"recovered":false}'
 _ROUTING = Routing(["invoice"])
 
 
@@ -69,6 +83,31 @@ def socketio(data: bytes) -> None:
             session.receive(line[1:] if line[:1] == b"b" else line.decode("utf-8", "replace"))
         except ProtocolError:
             return
+
+
+def plain(data: bytes) -> None:
+    """Plain JSON: messages, a line each; one that begins with ``b`` is binary."""
+    session = PlainSession()
+    session.opening(False)
+    for line in data.split(b"\n"):
+        session.receive(line[1:] if line[:1] == b"b" else line.decode("utf-8", "replace"))
+
+
+def wamp(data: bytes) -> None:
+    """WAMP: a message by each serializer, before and after the session has begun."""
+    for codec in CODECS:
+        text = codec.subprotocol.endswith("json")
+        frame = data.decode("utf-8", "replace") if text else data
+        for joined in (False, True):
+            session = WampSession(_REALM.encoder(codec))
+            session.opening(True)
+            if joined:
+                hello = _HELLO[codec.subprotocol]
+                session.receive(hello.decode() if text else hello)
+                session.connected("c", "s")
+                session.event("system:connected", _CONNECTED, Sequence("e", 1, 1))
+            with contextlib.suppress(ProtocolError):
+                session.receive(frame)
 
 
 def request(data: bytes) -> None:
@@ -131,5 +170,5 @@ def texts(data: bytes) -> None:
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     decoder.__name__: decoder
-    for decoder in (engine, socketio, request, api, payloads, tokens, texts, redis)
+    for decoder in (engine, socketio, plain, wamp, request, api, payloads, tokens, texts, redis)
 }
