@@ -51,12 +51,12 @@ local function eldest()
   return true
 end
 
--- Whether the lease is held. A holder that listens no more has `silent` ms to publish what it has heard.
+-- Whether the lease is held. A holder that listens no more has half a period to publish what it has heard.
 local function taken()
   if not held or ends <= NOW then
     return false
   end
-  return NOW - (ends - period) <= silent or listens(string.match(holder, '^%S+'))
+  return NOW - (ends - period) <= period / 2 or listens(string.match(holder, '^%S+'))
 end
 
 local given
