@@ -32,8 +32,9 @@ from .redis_protocol import RedisError
 #: Seconds for which the lease is given, and between two times that a node asks for it or renews it.
 LEASE: Final = 2.0
 ASK: Final = 0.5
-#: Seconds without asking after which a listener of longer standing is passed over: two askings.
-SILENT: Final = 2 * ASK
+#: Seconds without asking after which a listener of longer standing is passed over, although its connection
+#: is there: if it was only slow it may hold what nobody else has heard, and publish that out of its order.
+SILENT: Final = 2 * LEASE
 #: Seconds after which a listening connection on which the probe did not come back is given up.
 PROBE: Final = 2.0
 #: Seconds without an answer after which a listening connection is given up: more than for others, since

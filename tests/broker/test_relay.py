@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import fail
 from twisted.internet.task import deferLater
 
-from realtime.broker.relay import ASK, HELD, LEASE, LOST, State
+from realtime.broker.relay import ASK, HELD, LEASE, LOST, SILENT, State
 from realtime.errors import BrokerUnavailable
 
 from ..redis_servers import until
@@ -26,6 +26,16 @@ async def holds(node: RelayNode, count: int) -> None:
         return node.relay.held == count
 
     await until(does, f"{node.bus.node} to hold {count}; it holds {node.relay.held}")
+
+
+async def quiet(node: RelayNode) -> None:
+    """Wait until its probe has come back, and it asks nothing."""
+
+    async def is_quiet() -> bool:
+        relay = node.relay
+        return relay._waiting is None and relay._probe_heard >= relay._probe_wanted
+
+    await until(is_quiet, "the probe to come back")
 
 
 class RelayTests(RelayCase):
@@ -75,7 +85,7 @@ class DeathTests(RelayCase):
         a.bus.gate = publishing("hold")
         await self.say("system:note", n=0)
         await holds(b, 1)
-        await self.quiet(b)
+        await quiet(b)
         b.listening.freeze()
         a.bus.release()
         await self.comes([0])
@@ -89,15 +99,6 @@ class DeathTests(RelayCase):
         await b.stands(State.HOLDER)
         await self.say("system:note", n=1)
         await self.comes([0, 1])
-
-    async def quiet(self, node: RelayNode) -> None:
-        """Its probe has come back, and it asks nothing just now."""
-
-        async def is_quiet() -> bool:
-            relay = node.relay
-            return relay._waiting is None and relay._probe_heard >= relay._probe_wanted
-
-        await until(is_quiet, "the probe to come back")
 
     async def test_the_frozen_holder(self) -> None:
         """Its token is worth nothing any more when it goes on."""
@@ -200,12 +201,32 @@ class LeaseTests(RelayCase):
         b.bus.gate = lambda name, args: "hold" if name == "lease" else "pass"
         await a.relay.stop()
         await self.say("system:note", n=0)
-        await self.comes([0], 2 * LEASE)
+        await deferLater(reactor, LEASE + 2 * ASK)
+        self.assertEqual(c.relay.state, State.LISTENER, "it may be only slow")
+        await self.comes([0], SILENT)
         self.assertEqual(c.relay.state, State.HOLDER)
         b.bus.release()
         await self.say("system:note", n=1)
         await self.comes([0, 1])
         await b.stands(State.LISTENER)
+
+    async def test_gone(self) -> None:
+        """A holder without a listening connection is not waited for; one that is only silent is."""
+        a, b = await self.begin("a", "b")
+        a.relay._asking.stop()
+        b.relay._asking.stop()
+        await quiet(a)
+        for state in (State.LISTENER, State.HOLDER):
+            if state is State.HOLDER:
+                a.relay._asking.start(60, now=False)
+                await a.die()
+            await quiet(b)
+            seconds, micros = await self.server.command("TIME")
+            ends = int(seconds) * 1000 + int(micros) // 1000 + 900
+            await self.server.command("HSET", f"{PREFIX}relay", "ends", ends)
+            b.relay._ask()
+            await quiet(b)
+            await b.stands(state)
 
     async def test_all_fell_silent_at_once(self) -> None:
         """Redis stood still: who asks first afterwards does not pass over who has heard more."""

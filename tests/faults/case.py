@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -44,6 +46,7 @@ class FaultCase(LiveCase):
     """What every test of this folder starts with, and ends with."""
 
     timeout = scaled(150, 1800)
+    maxDiff = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -268,7 +271,8 @@ class FaultCase(LiveCase):
         wanted = {one: expected(one, traffics, senders) for one in watched}
         found = [fault for one in watched for fault in faults(one, wanted[one], live=live)]
         found += misplaced(watched) + parted(watched, wanted)
-        self.assertEqual(found[:25], [], f"{len(found)} faults")
+        kinds = Counter(re.sub(r"<.*?>: |by .*?:|\d+", "", fault) for fault in found)
+        self.assertEqual(found[:25], [], f"{len(found)} faults: {kinds.most_common(20)}")
 
     async def check_history(self, reader: Recording, rooms: Iterable[str]) -> None:
         """Check that the history of each room holds each of its messages once, in order."""

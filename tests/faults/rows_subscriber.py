@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -106,17 +109,19 @@ class SubscriberTests(FaultCase):
         throw = dice("kinds")
         _, way, flowing = await self._start(seconds)
         redis = self._own_redis()
+        took: list[float] = []
         for _ in range(seconds * 2):
             kind, node = throw.choice(("pubsub", "normal")), throw.choice(self.fleet.nodes)
             ports = node.proxy.ports()
             before = [one for one in await redis.clients(kind) if _port(one) in ports]
             for one in before:
                 await redis.command("CLIENT", "KILL", "ID", one["id"])
-            await deferLater(reactor, 0.5)
-            ports = node.proxy.ports()
-            after = [one["name"] for one in await redis.clients(kind) if _port(one) in ports]
-            self.assertCountEqual(after, [one["name"] for one in before])
+            took.append(await self.within(5, self._again(node, kind, before), f"{before} again"))
+            await deferLater(reactor, max(0, 0.5 - took[-1]))
         await flowing
+        took.sort()
+        print(f"\n  again there: median {took[len(took) // 2]:.2f} s, slowest {took[-1]:.2f} s", end="")
+        self.assertLess(took[len(took) * 9 // 10], scaled(1.5, 0.5), "on a busy machine a little longer")
         await self.acknowledged()
         for client in self.recorders.recordings:
             codes = {sent.outcome for sent in client.sent}
@@ -124,13 +129,25 @@ class SubscriberTests(FaultCase):
             self.assertEqual((client.connects, client.disconnects), (1, []), client)
         await self.complete(way)
 
+    def _again(self, node: Node, kind: str, before: list[dict[str, str]]) -> Callable[[], Awaitable[bool]]:
+        async def again() -> bool:
+            ports = node.proxy.ports()
+            ids = {one["id"] for one in before}
+            now = [one for one in await self._own_redis().clients(kind) if _port(one) in ports]
+            names = Counter(one["name"] for one in now if one["id"] not in ids)
+            return names >= Counter(one["name"] for one in before)
+
+        return again
+
     async def test_half_open(self) -> None:
         """R5: Redis falls silent without a reset: seen within 3 s, and another connection made."""
         node, way, flowing = await self._start(scaled(4, 10))
         before = await node.subscribers(self._own_redis())
         node.proxy.drop()
-        took = await self._other(node, before, 10)
+        first = [one for one in before if one.name == "realtime-subscriber"]
+        took = await self._other(node, first, 10)
         self.assertLess(took, scaled(5, 3), "on a busy machine a little longer")
+        await self._other(node, before, 10)
         await self._finish(way, flowing)
 
     async def test_overflow(self) -> None:
@@ -143,11 +160,12 @@ class SubscriberTests(FaultCase):
         for one in fleet.nodes:
             self.record("alice", ["event:1"], node=one)
         await self.recorders.settled()
-        await redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 65536 1")
+        await redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1")
         traffic = self.traffic(throw, ["alice"], "http", rooms=["event:1"], filling=100_000)
         self.http = Http(lambda: [fleet[1].service])
         await self.flow(self.http, traffic, 5, 100)
-        before = set(await node.subscribers(redis))
+        before = {one for one in await node.subscribers(redis) if one.name == "realtime-subscriber"}
+        self.assertEqual(len(before), 1)
         node.proxy.freeze()
         while before <= set(await node.subscribers(redis)):
             # What the kernel holds for the node is some megabytes.

@@ -23,6 +23,11 @@ local held, holder, ends, entry = got[1], got[2], tonumber(got[3] or 0), got[4] 
 local standing = node .. ' ' .. digits(number)
 local asked = redis.call('HGETALL', listeners)
 
+-- Whether a node's listening connection is there: without it, it is no listener.
+local function listens(other)
+  return redis.call('PUBSUB', 'NUMSUB', relay .. ':' .. other)[2] > 0
+end
+
 -- Whether nobody who lives has been listening for longer; those long silent are forgotten.
 local function eldest()
   local others, mine = {}, 0
@@ -35,15 +40,23 @@ local function eldest()
     elseif NOW - at > 10 * period then
       redis.call('HDEL', listeners, other)
     elseif since < number or (since == number and other < node) then
-      others[#others + 1] = at
+      others[other] = at
     end
   end
-  for _, at in ipairs(others) do
-    if mine - at <= silent then
+  for other, at in pairs(others) do
+    if mine - at <= silent and listens(other) then
       return false
     end
   end
   return true
+end
+
+-- Whether the lease is held. A holder that listens no more has half a period to publish what it has heard.
+local function taken()
+  if not held or ends <= NOW then
+    return false
+  end
+  return NOW - (ends - period) <= period / 2 or listens(string.match(holder, '^%S+'))
 end
 
 local given
@@ -52,7 +65,7 @@ if held and token ~= '' and held == token then
 elseif held and holder == standing then
   -- It does not know what became of something under way: that must not be done any more.
   given = fresh
-elseif not (held and ends > NOW) and eldest() then
+elseif not taken() and eldest() then
   given = fresh
 elseif held and oldest and oldest < tonumber(string.match(holder, '%d+$')) then
   given = fresh
