@@ -328,7 +328,10 @@ class Hearing:
         arguments, and ends with ``mark(node, token, payload)`` and ``return {'OK', payload}``.
 
         :raises Refused: the script answers something else.
+        :raises BrokerUnavailable: nothing can be heard now, or the script could not be run.
         """
+        if not self._subscriber.up:
+            raise BrokerUnavailable
         for channel in channels:
             self._held[channel] = self._held.get(channel, 0) + 1
         try:

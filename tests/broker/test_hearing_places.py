@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from realtime.errors import BrokerUnavailable
+
 from ..redis_servers import until
 from .contract import publication
 from .test_hearing import BreakTests, HearingCase
@@ -51,6 +53,12 @@ class AwayTests(HearingCase):
         await self.publisher.broker.signal("ended", b"{}")
         await self.eventually(await self.publish("a"))
         self.assertEqual(self.hearer.peer.returns, [False])
+
+    async def test_entering(self) -> None:
+        """Whoever would enter a room is refused at once, also where that is heard already."""
+        self.subscriber.drop("test")
+        entering = self.hearer.broker.at_point(["a"], "fence")
+        self.failureResultOf(entering, BrokerUnavailable)
 
 
 class LostTests(HearingCase):
