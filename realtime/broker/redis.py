@@ -206,8 +206,8 @@ class RedisBroker:
         return self._run(self._links.commands, name, args, RESUMES)
 
     def run_once(self, name: str, *args: Argument) -> Deferred[Any]:
-        """Like `run`, but in the run of the server that is known now: fails if there is another."""
-        return self._run(self._links.commands, name, args, 1)
+        """Like `run`, but fails where it would have to be sent once more, and so lose its turn."""
+        return self._run(self._links.commands, name, args, 0)
 
     def read(self, name: str, *args: Argument) -> Deferred[Any]:
         """The answer of a script that changes nothing, on a connection on which no change waits for it."""
@@ -215,7 +215,8 @@ class RedisBroker:
 
     def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Deferred[Any]:
         # By callbacks: each publication comes through here.
-        return self._scripts.run(link, name, *args).addCallbacks(
+        run = self._scripts.run if times else self._scripts.run_once
+        return run(link, name, *args).addCallbacks(
             self._ran, self._failed, callbackArgs=(link, name, args, times), errbackArgs=(name,)
         )
 
@@ -226,7 +227,7 @@ class RedisBroker:
             return answer
 
         def again(_: None) -> Deferred[Any]:
-            if times == 1:
+            if times <= 1:
                 raise BrokerUnavailable
             return self._run(link, name, args, times - 1)
 
