@@ -34,7 +34,7 @@ from .interface import IBroker, IDelivery, IPeer, Page, Recovered
 from .redis_link import Link, SubscriberLink
 from .redis_protocol import RedisError
 from .scripts import Scripts
-from .texts import head_of, parse, parse_place
+from .texts import head_of, parse_all, parse_place, readable
 
 _log = Logger()
 
@@ -349,7 +349,7 @@ class RedisBroker:
         low, high = ("" if bound is None else bound for bound in (after, before))
         which = "newest" if after is None else "oldest"
         offset, name, _, texts = await self.read("history", room, low, high, limit, which)
-        return Page([parse(text) for text in texts], Position(int(offset), name.decode()))
+        return Page(readable(texts), Position(int(offset), name.decode()))
 
     def missed(self, room: str, position: Position) -> Deferred[list[Publication] | None]:
         return Deferred.fromCoroutine(self._missed(room, position))
@@ -359,7 +359,7 @@ class RedisBroker:
         offset, name, floor, texts = answer
         if name.decode() != position.epoch or not int(floor) <= position.offset <= int(offset):
             return None
-        return [parse(text) for text in texts]
+        return parse_all(texts)
 
     def recover(self, record: SessionRecord, since: Sequence, limit: int) -> Deferred[Recovered | None]:
         return Deferred.fromCoroutine(self._recover(record, since, limit))
@@ -395,8 +395,11 @@ def arguments(publication: Publication, key: str | None) -> tuple[Argument, ...]
 def recovered(
     record: SessionRecord, texts: Iterable[bytes], until: Sequence, limit: int
 ) -> Recovered | None:
-    """Of what the logs have, what a session was to get; None if that is over `limit` bytes."""
-    found = [entry for entry in map(parse, texts) if entitled(record, entry)]
+    """Of what the logs have, what a session was to get; None if that is over `limit`, or unreadable."""
+    read = parse_all(texts)
+    if read is None:
+        return None
+    found = [entry for entry in read if entitled(record, entry)]
     if sum(len(entry.data) for entry in found) > limit:
         return None
     found.sort(key=number_of)
