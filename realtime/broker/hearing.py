@@ -25,7 +25,7 @@ from .interface import IDelivery, IPeer
 from .line import Line, Marker
 from .redis_link import SubscriberLink
 from .redis_protocol import RedisError
-from .texts import parse, parse_place
+from .texts import parse_all, parse_place
 
 _log = Logger()
 
@@ -328,7 +328,10 @@ class Hearing:
         arguments, and ends with ``mark(node, token, payload)`` and ``return {'OK', payload}``.
 
         :raises Refused: the script answers something else.
+        :raises BrokerUnavailable: nothing can be heard now, or the script could not be run.
         """
+        if not self._subscriber.up:
+            raise BrokerUnavailable
         for channel in channels:
             self._held[channel] = self._held.get(channel, 0) + 1
         try:
@@ -501,10 +504,11 @@ class Hearing:
                 # a server that is no more what it was, or not yet
                 raise BrokerUnavailable
             for channel, texts in zip(group, answer[2:], strict=True):
-                if texts is None:
+                read = None if texts is None else parse_all(texts)
+                if read is None:
                     lost.append(channel)
                 else:
-                    missed += map(parse, texts)
+                    missed += read
         return missed, lost
 
     async def _fence(self) -> Sequence:

@@ -106,7 +106,7 @@ class Line:
         if self.stopped:
             self._keep(publication, len(text))
         elif self._follows(channel, publication):
-            self._deliver(publication)
+            self._deliver(channel, publication)
         else:
             self._keep(publication, len(text))
 
@@ -152,10 +152,10 @@ class Line:
 
     # -- delivering
 
-    def _deliver(self, publication: Publication) -> None:
+    def _deliver(self, channel: str, publication: Publication) -> None:
         sequence, position = publication.sequence, publication.position
         if sequence is not None and position is not None:
-            place = self._places.get(publication.channel)
+            place = self._places.get(channel)
             if place is not None:
                 if place.has(publication):
                     return
@@ -166,6 +166,10 @@ class Line:
             self._delivery.deliver(publication)
         except Exception:
             _log.failure("delivery of {event} failed", event=publication.event)
+
+    def _deliver_late(self, publication: Publication) -> None:
+        """One that was kept back, or read of a log."""
+        self._deliver(publication.channel, publication)
 
     def _pass(self, marker: Marker) -> None:
         sequence = marker.sequence
@@ -229,14 +233,14 @@ class Line:
             number = item.sequence.number if isinstance(item, Marker) else number_of(item)
             # What is not logged has no number, and keeps its place behind what came before it.
             while ordered and number_of(ordered[0]) <= number:
-                self._deliver(ordered.popleft())
+                self._deliver_late(ordered.popleft())
             if isinstance(item, Marker):
                 self._pass(item)
             elif item.sequence is None or item.sequence.epoch == self.sequence.epoch:
                 # Else it is left over from before the log was lost, which all have been told of.
-                self._deliver(item)
+                self._deliver_late(item)
         for publication in ordered:
-            self._deliver(publication)
+            self._deliver_late(publication)
         self._kept_bytes = 0
         self.overflowed = False
 

@@ -34,7 +34,7 @@ from .interface import IBroker, IDelivery, IPeer, Page, Recovered
 from .redis_link import Link, SubscriberLink
 from .redis_protocol import RedisError
 from .scripts import Scripts
-from .texts import head_of, parse, parse_place
+from .texts import head_of, parse_all, parse_place, readable
 
 _log = Logger()
 
@@ -206,8 +206,8 @@ class RedisBroker:
         return self._run(self._links.commands, name, args, RESUMES)
 
     def run_once(self, name: str, *args: Argument) -> Deferred[Any]:
-        """Like `run`, but in the run of the server that is known now: fails if there is another."""
-        return self._run(self._links.commands, name, args, 1)
+        """Like `run`, but fails where it would have to be sent once more, and so lose its turn."""
+        return self._run(self._links.commands, name, args, 0)
 
     def read(self, name: str, *args: Argument) -> Deferred[Any]:
         """The answer of a script that changes nothing, on a connection on which no change waits for it."""
@@ -215,7 +215,8 @@ class RedisBroker:
 
     def _run(self, link: Link, name: str, args: tuple[Argument, ...], times: int) -> Deferred[Any]:
         # By callbacks: each publication comes through here.
-        return self._scripts.run(link, name, *args).addCallbacks(
+        run = self._scripts.run if times else self._scripts.run_once
+        return run(link, name, *args).addCallbacks(
             self._ran, self._failed, callbackArgs=(link, name, args, times), errbackArgs=(name,)
         )
 
@@ -226,7 +227,7 @@ class RedisBroker:
             return answer
 
         def again(_: None) -> Deferred[Any]:
-            if times == 1:
+            if times <= 1:
                 raise BrokerUnavailable
             return self._run(link, name, args, times - 1)
 
@@ -348,7 +349,7 @@ class RedisBroker:
         low, high = ("" if bound is None else bound for bound in (after, before))
         which = "newest" if after is None else "oldest"
         offset, name, _, texts = await self.read("history", room, low, high, limit, which)
-        return Page([parse(text) for text in texts], Position(int(offset), name.decode()))
+        return Page(readable(texts), Position(int(offset), name.decode()))
 
     def missed(self, room: str, position: Position) -> Deferred[list[Publication] | None]:
         return Deferred.fromCoroutine(self._missed(room, position))
@@ -358,7 +359,7 @@ class RedisBroker:
         offset, name, floor, texts = answer
         if name.decode() != position.epoch or not int(floor) <= position.offset <= int(offset):
             return None
-        return [parse(text) for text in texts]
+        return parse_all(texts)
 
     def recover(self, record: SessionRecord, since: Sequence, limit: int) -> Deferred[Recovered | None]:
         return Deferred.fromCoroutine(self._recover(record, since, limit))
@@ -394,8 +395,11 @@ def arguments(publication: Publication, key: str | None) -> tuple[Argument, ...]
 def recovered(
     record: SessionRecord, texts: Iterable[bytes], until: Sequence, limit: int
 ) -> Recovered | None:
-    """Of what the logs have, what a session was to get; None if that is over `limit` bytes."""
-    found = [entry for entry in map(parse, texts) if entitled(record, entry)]
+    """Of what the logs have, what a session was to get; None if that is over `limit`, or unreadable."""
+    read = parse_all(texts)
+    if read is None:
+        return None
+    found = [entry for entry in read if entitled(record, entry)]
     if sum(len(entry.data) for entry in found) > limit:
         return None
     found.sort(key=number_of)

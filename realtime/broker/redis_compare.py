@@ -133,10 +133,11 @@ class Comparing:
         self._now.append(meanwhile)
         self.begun += 1
         kept: list[Kept] = []
+        epoch = self._broker.sequence().epoch
         await self._lock.acquire()
         try:
             for at in range(0, len(held), BATCH):
-                kept += await self._compare(held[at : at + BATCH], lost, meanwhile.came)
+                kept += await self._compare(held[at : at + BATCH], lost, epoch, meanwhile.came)
             await self.end_others(one.session for one in held)
             self._owners = {one.owner.connection: now.owner for one, now in zip(held, kept, strict=True)}
             await self._do_again(meanwhile, self._owners)
@@ -145,15 +146,15 @@ class Comparing:
             self._lock.release()
         return kept
 
-    async def _compare(self, held: list[Held], lost: bool, came: set[str]) -> list[Kept]:
+    async def _compare(self, held: list[Held], lost: bool, epoch: str, came: set[str]) -> list[Kept]:
         packed = msgspec.msgpack.encode([_holding(one, one.session in came) for one in held])
-        arguments = ("compare", self._broker.node, int(lost), self._members, packed)
+        arguments = ("compare", self._broker.node, int(lost), self._members, packed, epoch)
         answer = await self._broker.run(*arguments)
         if answer[0] == b"SWEPT":
             await self._leases.beat()
             answer = await self._broker.run(*arguments)
-            if answer[0] == b"SWEPT":
-                raise BrokerUnavailable(retry_after=1.0)
+        if answer[0] != b"OK":
+            raise BrokerUnavailable(retry_after=1.0)
         return [_kept(one, found) for one, found in zip(held, answer[1:], strict=True)]
 
     async def _do_again(self, meanwhile: _Comparison, owners: Mapping[str, Owner | None]) -> None:

@@ -157,8 +157,8 @@ class Leases:
         log = (now.epoch, now.generation)
         known, self._known = self._known, log
         # Of another epoch or generation the broker tells by itself.
-        ended = swept == b"SWEPT" and known == log
-        if ended or (self._doubted and self._broker.alive()):
+        doubted = self._doubted and self._broker.alive()
+        if known == log and (doubted or swept == b"SWEPT"):
             self._doubted = False
             self._returned()
         return bool(overdue), dead

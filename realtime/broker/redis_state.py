@@ -45,7 +45,7 @@ from .interface import (
 from .redis import RedisBroker
 from .redis_compare import Comparing, fence
 from .redis_leases import PREFERENCES_TTL, Leases, StateTimes
-from .texts import parse, parse_place
+from .texts import parse_all, parse_place
 
 _log = Logger()
 
@@ -234,7 +234,7 @@ class RedisStateStore:
     def take_over(
         self, record: SessionRecord, read: Recovered, since: int, limits: Limits
     ) -> Deferred[Restored | None]:
-        return Deferred.fromCoroutine(self._take_over(record, read, since, limits))
+        return self._doubtful(self._take_over(record, read, since, limits))
 
     async def _take_over(
         self, record: SessionRecord, read: Recovered, since: int, limits: Limits
@@ -440,9 +440,12 @@ def _restored(payload: bytes, record: SessionRecord) -> tuple[_Header, list[Publ
     """What a marker of take_over says, and those of its publications that the session was to get."""
     line, _, texts = payload.partition(b"\n")
     header = msgspec.json.decode(line, type=_Header)
-    publications, at = [], 0
+    found, at = [], 0
     for size in header.sizes:
-        publications.append(parse(texts[at : at + size]))
+        found.append(texts[at : at + size])
         at += size
-    publications.sort(key=number_of)
-    return header, [one for one in publications if entitled(record, one)]
+    read = parse_all(found)
+    if read is None:
+        raise BrokerUnavailable(retry_after=1.0)
+    read.sort(key=number_of)
+    return header, [one for one in read if entitled(record, one)]

@@ -16,7 +16,9 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
+from ..errors import BrokerUnavailable
 from .redis_link import Link, settled
 from .redis_protocol import Argument, RedisConnection, RedisError
 
@@ -77,14 +79,34 @@ class Scripts:
         """
         return self._evaluate(link, "EVALSHA", self._digests[name], name, args, again=True)
 
+    def run_once(self, link: Link, name: str, *args: Argument) -> Deferred[Any]:
+        """Like `run`, but what would have to be sent once more, and lose its turn, fails as temporary."""
+
+        def replied(reply: Any) -> Any:
+            if reply != _LATE:
+                return reply
+            link.read_clock().addErrback(_unanswered)
+            raise link.unavailable()
+
+        def failed(failure: Failure) -> Failure:
+            if isinstance(failure.value, RedisError) and failure.value.kind == "NOSCRIPT":
+                link.command("SCRIPT", "LOAD", self._texts[name]).addErrback(_unanswered)
+                raise link.unavailable()
+            return failure
+
+        return link.repeatable(
+            lambda: self._command(link, "EVALSHA", self._digests[name], args)
+        ).addCallbacks(replied, failed)
+
+    def _command(
+        self, link: Link, command: str, body: str, args: tuple[Argument, ...]
+    ) -> tuple[Argument, ...]:
+        keys = () if link.key is None else (link.key,)
+        return (command, body, len(keys), *keys, link.run, *args, link.ends())
+
     def _evaluate(
         self, link: Link, command: str, body: str, name: str, args: tuple[Argument, ...], again: bool
     ) -> Deferred[Any]:
-        keys = () if link.key is None else (link.key,)
-
-        def build() -> tuple[Argument, ...]:
-            return (command, body, len(keys), *keys, link.run, *args, link.ends())
-
         def replied(reply: Any) -> Any:
             if reply != _LATE:
                 return reply
@@ -100,7 +122,14 @@ class Scripts:
                 return self._evaluate(link, "EVAL", self._texts[name], name, args, again)
             return failure
 
-        return link.repeatable(build).addCallbacks(replied, failed)
+        return link.repeatable(lambda: self._command(link, command, body, args)).addCallbacks(
+            replied, failed
+        )
+
+
+def _unanswered(failure: Failure) -> None:
+    """It will be found out again when the next script is run."""
+    failure.trap(BrokerUnavailable, RedisError)
 
 
 def _digest(text: str) -> str:

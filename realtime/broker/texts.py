@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -107,6 +108,20 @@ def parse(text: bytes) -> Publication:
         sequence,
         head.p,
     )
+
+
+def parse_all(texts: Iterable[bytes]) -> list[Publication] | None:
+    """The publications of some texts; None if one is unreadable, as another version's may be."""
+    try:
+        return [parse(text) for text in texts]
+    except ValueError:
+        return None
+
+
+def readable(texts: Iterable[bytes]) -> list[Publication]:
+    """The publications of those texts that can be read."""
+    found = (parse_all((text,)) for text in texts)
+    return [publication for one in found if one for publication in one]
 
 
 def parse_place(text: bytes) -> Sequence:

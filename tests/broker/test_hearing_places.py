@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from realtime.errors import BrokerUnavailable
+
 from ..redis_servers import until
 from .contract import publication
 from .test_hearing import BreakTests, HearingCase
@@ -52,6 +54,12 @@ class AwayTests(HearingCase):
         await self.eventually(await self.publish("a"))
         self.assertEqual(self.hearer.peer.returns, [False])
 
+    async def test_entering(self) -> None:
+        """Whoever would enter a room is refused at once, also where that is heard already."""
+        self.subscriber.drop("test")
+        entering = self.hearer.broker.at_point(["a"], "fence")
+        self.failureResultOf(entering, BrokerUnavailable)
+
 
 class LostTests(HearingCase):
     """A log does not have what was missed."""
@@ -73,6 +81,17 @@ class LostTests(HearingCase):
         self.hearer.delivered.publications.clear()
         ids = await self.publish("a", "a")
         await self.eventually(ids)
+        self.assertEqual(self.hearer.peer.resets, [frozenset({"a"})])
+
+    async def test_unreadable(self) -> None:
+        """What another version has logged, and this one can't read, is a gap, and stops nothing."""
+        await self.eventually(await self.publish("a", "b"))
+        await self.publisher.broker.run("publish", "a", "", 1, 0, "id", 1, b"[]", b"{}", "", "", "")
+        ids = [*self.heard(), *await self.publish("a", "b")]
+        await self.eventually(ids)
+        self.assertEqual(self.hearer.peer.resets, [frozenset({"a"})])
+        self.subscriber.drop("test")
+        await self.eventually([*ids, *await self.publish("b", "a")])
         self.assertEqual(self.hearer.peer.resets, [frozenset({"a"})])
 
 

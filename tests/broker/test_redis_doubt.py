@@ -10,7 +10,7 @@ from realtime.broker.interface import Limits
 from realtime.errors import BrokerUnavailable
 from realtime.messages import Owner
 
-from .contract import session_of
+from .contract import publication, session_of
 from .nodes import MANY, NodesCase, as_held
 
 
@@ -24,9 +24,11 @@ class DoubtTests(NodesCase):
         self.held: list[Any] = []
         self.a.peer.returned = self._returned
         self.compared: list[Any] = []
+        self.lost = False
 
     def _returned(self, lost: bool) -> None:
-        self.compared.append(self.a.store.compare(self.held, lost))
+        self.lost |= lost
+        self.compared.append(self.a.store.compare(self.held, self.lost))
 
     async def full(self) -> None:
         """From now on Redis refuses what takes memory."""
@@ -60,6 +62,26 @@ class DoubtTests(NodesCase):
             await self.a.store.compare(self.held, True)
         await self.beat()
         self.assertEqual(len(self.compared), 1)
+
+    async def test_lost_and_not_known_yet(self) -> None:
+        """Where the data was lost, and only others know so far, nobody is taken for ended."""
+        owner = await self.begin(self.a, "alice", "c1", "lobby")
+        self.held = [as_held(owner, "lobby")]
+        deaf = self.a.broker._links.subscriber._connection
+        real, deaf.on_message = deaf.on_message, lambda channel, text: None
+        await self.server.command("FLUSHALL")
+        await self.b.broker.publish(publication("lobby"))
+        self.a.store.leases.doubt()
+        await self.a.store.leases.beat()
+        self.assertEqual(self.compared, [])
+        with self.assertRaises(BrokerUnavailable):
+            await self.a.store.compare(self.held, False)
+        deaf.on_message = real
+        await self.a.broker.resume()
+        (comparison,) = self.compared
+        (kept,) = await comparison
+        self.assertIsNotNone(kept.owner)
+        await self.b.store.leases.beat()
 
     async def test_begin(self) -> None:
         """A session that began, and whose node was told that it did not, ends."""

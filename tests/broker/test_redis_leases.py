@@ -27,6 +27,18 @@ class LeaseTests(NodesCase):
     async def beat(self, *nodes: Node) -> None:
         await gatherResults([Deferred.fromCoroutine(node.store.leases.beat()) for node in nodes])
 
+    async def test_the_clock_goes_back(self) -> None:
+        """However far the server's clock is set back: who dies then is dead after its lease."""
+        await self.advance(3600)
+        await self.begin(self.a, "alice", "a1", "lobby")
+        await self.begin(self.b, "watcher", "w", "lobby")
+        self.server.advance(-3600)
+        await self.a.die()
+        # a beat of the other, and then
+        await self.advance(LEASE / 3)
+        await self.advance(LEASE + GRACE + 5)
+        self.assertEqual(await self.members(self.b, "lobby"), ["watcher"])
+
     async def test_swept_once(self) -> None:
         """Survivors that race end what it has left, each thing once; who is elsewhere stays."""
         for n in range(230):

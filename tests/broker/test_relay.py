@@ -527,6 +527,27 @@ class MessageTests(RelayCase):
         await self.comes(range(5))
         self.assertEqual(self.delivered()[1].audience.rooms, {"x"})
 
+    async def test_order_where_scripts_are_lost(self) -> None:
+        """What comes while the first is sent once more does not overtake the second."""
+        (a,) = await self.begin("a")
+        await self.server.command("SCRIPT", "FLUSH")
+        connection = a.broker._links.commands._connection
+        settle, refused = connection._settle, []
+
+        def settles(pending: Any, reply: Any) -> None:
+            settle(pending, reply)
+            if isinstance(reply, Exception):
+                refused.append(reply)
+                if len(refused) == 1:
+                    a.relay.pmessage(b"system:*", b"system:note", b'{"n":2}')
+
+        connection._settle = settles
+        for number in range(2):
+            a.relay.pmessage(b"system:*", b"system:note", b'{"n":%d}' % number)
+        await self.comes(range(3))
+        self.assertGreaterEqual(len(refused), 1)
+        self.assertEqual(a.relay.held, 0)
+
     async def test_ours(self) -> None:
         """What this service tells others of users does not come in again."""
         a, _ = await self.begin("a", "b")

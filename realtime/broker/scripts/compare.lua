@@ -2,8 +2,9 @@
 --
 -- ARGV: run, node, '1' if the store may have lost what it had, the limit of members, and packed, for each
 -- session: user, connection, generation, session, since, '1' if idle, rooms, for each '1' if joined, '1' if
--- it may be in further rooms.
--- Answers {'OK', for each {generation, or '' if it is not the node's any more, full room, …}}; {'SWEPT'}.
+-- it may be in further rooms; the epoch of the log as the node knows it.
+-- Answers {'OK', for each {generation, or '' if it is not the node's any more, full room, …}}; {'SWEPT'};
+-- {'OTHER'} if the data was lost, and the node is yet to hear of it.
 --
 -- After a loss nothing is announced: others have seen no change. Else a session that was withdrawn
 -- comes back for all to see, and one that has no record any more has ended.
@@ -11,6 +12,9 @@
 
 if not known() then
   return RESUME
+end
+if ARGV[6] ~= log.epoch then
+  return { 'OTHER' }
 end
 local node, lost, members = ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 if lapsed(node) then

@@ -23,7 +23,12 @@ if before and NOW - before > LEASE / 2 then
     end
   end
 end
-redis.call('ZADD', NODES, digits(NOW + LEASE), node)
+-- No lease ends later than one that begins now: where one does, the server's clock was set back.
+local latest = digits(NOW + LEASE)
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', NODES, digits(NOW + LEASE + 1), '+inf', 'LIMIT', 0, 1000)) do
+  redis.call('ZADD', NODES, latest, other)
+end
+redis.call('ZADD', NODES, latest, node)
 redis.call('PEXPIRE', NODES, SESSION_TTL)
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', '(' .. digits(NOW), 'LIMIT', 0, 10)) do
   answer[#answer + 1] = dead

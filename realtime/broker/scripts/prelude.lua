@@ -197,7 +197,7 @@ local function log_and_publish(channel, head, data, shown)
     number, ' ', offset, ' ', channel.born, ' ', log.epoch, ' ', log.generation, '\n', head, '\n', data,
   })
   if append(channel.log, number .. '-0', text) then
-    channel.floor, channel.gone, channel.bytes = log.number - 1, channel.offset - 1, 0
+    channel.floor, channel.gone, channel.bytes, channel.tick = log.number - 1, channel.offset - 1, 0, 0
   end
   channel.bytes, channel.last = channel.bytes + #text, log.number
   local due = NOW - channel.tick >= 1000
