@@ -26,6 +26,12 @@ from ..wire.request import BadRequest, Head
 from .flusher import EARLY, Flusher, write
 from .tls import half_close
 
+#: Messages of one socket that are handed over in one turn of the reactor.
+PER_TURN: Final = 64
+
+#: Steps of Autobahn's parser in one turn, of which a message takes two or more.
+STEPS_PER_TURN: Final = 4 * PER_TURN
+
 #: Frames that one message may come in.
 MAX_FRAMES: Final = 64
 
@@ -152,6 +158,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     is_full = False
     _opened = False
     _held = False
+    _resting = False
     _deaf = False
     _shaking = False  # the first request has come; looked at until the socket is open
     _turn: bytes | list[bytes] | None = None
@@ -224,6 +231,20 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.transport.resumeProducing()
             self.factory.clock.callLater(0, self._guarded, self.consumeData)
 
+    def _rest(self) -> None:
+        """Let the others have their turn: what else has come in waits for the reactor's next."""
+        self._resting = True
+        self.transport.pauseProducing()
+        self.factory.clock.callLater(0, self._guarded, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if self._held or self._deaf or self.state != WebSocketProtocol.STATE_OPEN:
+            return
+        self.transport.resumeProducing()
+        data, self.data = self.data, b""
+        self._take(data)
+
     # -- what the transport tells
 
     def connectionMade(self) -> None:
@@ -235,16 +256,20 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         if self._deaf:
             return
         if self.state == WebSocketProtocol.STATE_OPEN:
-            if not (self.data or self.inside_message or self.current_frame is not None or self._held):
-                data = self._hand_over_whole(data)
-            if data and not self._deaf:
-                self._guarded(self._dataReceived, data)
-            self._time_message()
+            self._take(data)
         elif self._shaking and self.state == WebSocketProtocol.STATE_CONNECTING:
             # a second request on a socket whose first is not answered: two sessions on one protocol
             self.transport.abortConnection()
         else:
             self._guarded(self._dataReceived, data)
+
+    def _take(self, data: bytes) -> None:
+        fresh = not (self.data or self.inside_message or self.current_frame is not None)
+        if fresh and not (self._held or self._resting):
+            data = self._hand_over_whole(data)
+        if data and not self._deaf:
+            self._guarded(self._dataReceived, data)
+        self._time_message()
 
     def connectionLost(self, reason: Failure) -> None:
         self._turn = None
@@ -301,9 +326,13 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         if self.state == WebSocketProtocol.STATE_CONNECTING:
             super().consumeData()
             return
+        left = STEPS_PER_TURN
         while not (self._held or self._deaf) and self.state != WebSocketProtocol.STATE_CLOSED:
-            if not self.processData():
+            if self._resting or not self.processData():
                 break
+            left -= 1
+            if left == 0:
+                self._rest()
 
     def onFrameBegin(self) -> None:
         if self.current_frame.opcode > 7:
@@ -405,7 +434,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         That is nearly all there is, and costs a fraction of what Autobahn's parser takes. Whatever
         is unusual or wrong is left to Autobahn.
         """
-        start, size = 0, len(data)
+        start, size, left = 0, len(data), PER_TURN
         while size - start >= 6 and self.state == WebSocketProtocol.STATE_OPEN and not self._held:
             kind, length, mask = data[start], data[start + 1] - 0x80, start + 2
             if length == 126:
@@ -424,6 +453,10 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
                     break
             start = end
             self._guarded(self.handler.received, message)
+            left -= 1
+            if left == 0:
+                self._rest()
+                break
         return data[start:]
 
     def _time_message(self) -> None:

@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from realtime.transport.websocket import (
     MAX_CONTROLS,
     MAX_FRAMES,
+    PER_TURN,
     IWebSocketHandler,
     WebSocket,
     WebSockets,
@@ -512,3 +513,58 @@ class HoldTests(Exchange):
 
 
 _ASKS = b"GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n"
+
+
+class TurnTests(Exchange):
+    """What one socket brings is taken in turns, so that the others have theirs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.open()
+        self.names = [f"m{number}" for number in range(3 * PER_TURN + 5)]
+        self.flood = b"".join(frame(TEXT, name.encode()) for name in self.names)
+
+    def test_turns(self) -> None:
+        """So many messages a turn, in order, and what came meanwhile after them."""
+        self.send(self.flood)
+        self.assertEqual(self.handler.messages, self.names[:PER_TURN])
+        self.assertFalse(self.wire.reading)
+        self.send(frame(TEXT, b"late"))
+        for turn in (2, 3, 4):
+            self.clock.advance(0)
+            self.assertEqual(
+                self.handler.messages[: turn * PER_TURN], [*self.names, "late"][: turn * PER_TURN]
+            )
+        self.assertEqual(self.handler.messages, [*self.names, "late"])
+        self.assertTrue(self.wire.reading)
+
+    def test_cut_anywhere(self) -> None:
+        """Whatever pieces it comes in, nothing is lost, doubled or turned."""
+        for size in (1, 7, 100, 1001):
+            self.setUp()
+            for start in range(0, len(self.flood), size):
+                self.send(self.flood[start : start + size])
+            for _ in range(len(self.flood)):
+                self.clock.advance(0)
+            self.assertEqual(self.handler.messages, self.names)
+
+    def test_held_meanwhile(self) -> None:
+        """Who is held while it rests goes on when it is released, and not before."""
+        self.send(self.flood)
+        self.websocket.hold()
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(len(self.handler.messages), PER_TURN)
+        self.websocket.release()
+        for _ in range(9):
+            self.clock.advance(0)
+        self.assertEqual(self.handler.messages, self.names)
+
+    def test_gone_meanwhile(self) -> None:
+        """A socket that is lost while it rests hands over nothing more."""
+        self.send(self.flood)
+        self.wire.hang_up()
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(len(self.handler.messages), PER_TURN)
+        self.assertEqual(len(self.handler.ends), 1)
