@@ -1,4 +1,4 @@
-"""The ``realtime`` command: mint a token, show the settings, check them."""
+"""The ``realtime`` command: mint a token, show the settings, check them, ask a node how it does."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from typing import Final, TextIO
 
 from . import config_file
 from .api_keys import digest
-from .bans import Bans
-from .metrics import Metrics
 from .names import valid_room, valid_service, valid_user
-from .policy import Policy
-from .security import Security
+from .probe import VIEWS, Unreachable, ask
 from .settings import SETTINGS, ConfigError, Setting, Settings, load, option, unknown
-from .tokens import mint
 
 #: The longest life of a token, a year in seconds.
 _LONGEST: Final = 31_536_000
@@ -98,6 +94,22 @@ def _parser() -> argparse.ArgumentParser:
         help="a channel, or the beginning of some and *; may be repeated",
     )
     key.set_defaults(run=_key)
+
+    health = commands.add_parser(
+        "health",
+        help="ask the node of these settings how it does, and print its answer; status 1 if it is not well",
+    )
+    health.add_argument(
+        "view",
+        nargs="?",
+        choices=VIEWS,
+        default="report",
+        help="live: whether it is to be restarted; ready: whether it wants clients; default all of it",
+    )
+    health.add_argument(
+        "--timeout", default=3.0, type=float, metavar="SECONDS", help="for the answer; default %(default)s"
+    )
+    health.set_defaults(run=_health)
     return parser
 
 
@@ -134,7 +146,20 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _health(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    settings = load(environ, make_state=False)
+    try:
+        well, text = ask(settings.api_bind_address, settings.health_check_port, asked.view, asked.timeout)
+    except Unreachable as error:
+        print(error, file=err)
+        return 1
+    print(text, file=out)
+    return 0 if well else 1
+
+
 def _token(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    from .tokens import mint  # brings in much that a probe, run again and again, can do without
+
     settings = load(environ)
     print(
         mint(settings, asked.user, now=time.time(), lifetime=asked.ttl, roles=asked.role, rooms=asked.room),
@@ -144,6 +169,12 @@ def _token(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, e
 
 
 def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    # see _token
+    from .bans import Bans
+    from .metrics import Metrics
+    from .policy import Policy
+    from .security import Security
+
     for warning in unknown(environ):
         print(f"warning: {warning}", file=err)
     settings = load(environ, make_state=False)

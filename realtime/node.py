@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
 
-from . import __version__, bus
+from . import __version__, bus, bus_health
 from .addresses import Proxies
 from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
@@ -28,18 +28,20 @@ from .errors import Close, TooManyConnections
 from .fanout import Fanout
 from .guard import Guard
 from .handlers import Handlers
-from .health import Health, Phase
+from .health import Health, Part, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
+from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
+from .pulse import Pulse
 from .rooms import Rooms
 from .router import Router
 from .sessions import SessionRules, Sessions
@@ -66,6 +68,9 @@ BACKLOG: Final = 1024
 #: Sockets that have not carried a session yet; past it, and past half of it from one address, the
 #: oldest of them makes room.
 STRANGERS: Final = 4096
+
+#: How much of what its control group may use the process has for itself, where nothing else is set.
+MEMORY_SHARE: Final = 0.9
 
 #: Connections closed at once while draining, and the seconds between two such batches.
 DRAIN_BATCH: Final = 200
@@ -143,6 +148,7 @@ class Node(MultiService):
             {settings.ws_path: PollingResource(self.engine)},
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
+        self.pulse = Pulse(clock, limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE))
         self.health = self._health()
         self._watch()
 
@@ -290,7 +296,7 @@ class Node(MultiService):
         :raises TooManyConnections: the node is full, or goes down.
         :raises RateLimited: the address has begun too many.
         """
-        if self._draining:
+        if self._draining or self.health.full:
             raise TooManyConnections("the service is full; try again")
         self.guard.check_handshake(address)
         if self._transports() < self.settings.ws_max_connections:
@@ -305,13 +311,21 @@ class Node(MultiService):
         return self.router.accept(socket, session, socket.handshake)
 
     def _health(self) -> Health:
+        parts: dict[str, Callable[[], Part]] = {
+            "broker": partial(bus_health.broker, self.broker, self._redis)
+        }
+        if self.relay is not None:
+            parts["relay"] = partial(bus_health.relay, self.relay)
         return Health(
             node=self.id,
             version=__version__,
             seconds=self._clock.seconds,
+            pulse=self.pulse,
+            max_lag=self.settings.health_max_lag,
             limit=self.settings.ws_max_connections,
             connections=self._transports,
-            broker=self._bus_causes,
+            bus=self._bus_causes,
+            parts=parts,
         )
 
     def _bus_causes(self) -> list[str]:
@@ -427,6 +441,7 @@ class Node(MultiService):
         self.guard.start()
         self.sessions.start()
         self.presence.start()
+        self.pulse.start()
         self.health.phase = Phase.SERVING
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
 
@@ -448,6 +463,7 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
         self.presence.stop()
+        self.pulse.stop()
         if self.certificates is not None:
             self.certificates.stop()
         await self.guard.stop()

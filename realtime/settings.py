@@ -317,6 +317,12 @@ class Settings:
     max_room_members: int = _set(COUNT, 1000, "Users in one room.")
     max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
 
+    max_memory_bytes: int = _set(
+        integer(0, 1 << 50, "bytes"),
+        0,
+        "Memory of this process past which it takes no new connections; 0 for nine tenths of what its"
+        " control group (a container's limit) may use, and for any if there is no limit.",
+    )
     max_log_bytes: int = _set(
         BYTES, 268435456, "Bytes of payloads that the embedded broker keeps; the longest silent go first."
     )
@@ -350,6 +356,11 @@ class Settings:
         several(_SERVICE),
         "",
         "Further services whose channels are accepted, beside booking, payment and so on.",
+    )
+    health_max_lag: float = _set(
+        milliseconds(100, 60000),
+        5000,
+        "By how much the reactor may be late until /health/live says that it is stuck.",
     )
     drain_timeout: float = _set(milliseconds(0), 10000, "Time for connections to be closed at the end.")
 

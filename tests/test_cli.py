@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -208,3 +210,54 @@ class KeyTests(CommandCase):
         self.assertIn("did you mean pattern?", err)
         path.write_text('[[rooms]]\npattern = "a"\n')
         self.assertEqual(self.run_command("check", REALTIME_CONFIG=str(path))[:2], (0, "ok\n"))
+
+
+class HealthTests(CommandCase):
+    """``realtime health`` asks the node of the same settings."""
+
+    def serve(self, status: int, text: bytes, *, answer: bool = True) -> int:
+        """A port that answers one request in a thread."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                self.asked = connection.recv(65536)
+                if answer:
+                    head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(text)}\r\n\r\n"
+                    connection.sendall(head.encode() + text)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        self.addCleanup(thread.join, 10)
+        port: int = listener.getsockname()[1]
+        return port
+
+    def ask(self, port: int, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        return self.run_command("health", *arguments, HEALTH_CHECK_PORT=str(port), **environ)
+
+    def test_well(self) -> None:
+        """Its answer is printed; what is served on all addresses is reached on this machine's own."""
+        port = self.serve(200, b'{"status":"healthy"}')
+        told = self.ask(port, API_BIND_ADDRESS="0.0.0.0")
+        self.assertEqual(told, (0, '{"status":"healthy"}\n', ""))
+        self.assertEqual(self.asked.split()[1], b"/health")
+
+    def test_not_well(self) -> None:
+        port = self.serve(503, b'{"status":"unavailable"}')
+        self.assertEqual(self.ask(port, "ready"), (1, '{"status":"unavailable"}\n', ""))
+        self.assertEqual(self.asked.split()[1], b"/health/ready")
+
+    def test_no_answer(self) -> None:
+        """Nobody there, one who hangs up, and one who says nothing: a line each, and status 1."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            silent = self.ask(port, "live", "--timeout", "0.05")
+        for status, out, err in (silent, self.ask(port), self.ask(self.serve(200, b"", answer=False))):
+            self.assertEqual((status, out), (1, ""))
+            self.assertRegex(err, r"\A127\.0\.0\.1 port \d+ does not answer: .+\n\Z")
+
+    def test_port_that_nobody_knows(self) -> None:
+        status, _, err = self.ask(0)
+        self.assertEqual((status, err[:20]), (1, "HEALTH_CHECK_PORT=0:"))

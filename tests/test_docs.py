@@ -30,7 +30,7 @@ PAGES = sorted(
 NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
-    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name"),
+    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name", "timeout"),
     *("config-settings", "editable", "peers"),
 }
 #: First parts of event names.
@@ -140,7 +140,7 @@ class TableTests(SynchronousTestCase):
 
     def test_health_causes(self) -> None:
         """docs/operating.rst names the causes that make a node unready, phases and those of the bus."""
-        causes = {phase.value for phase in Phase} - {"serving"}
+        causes = {phase.value for phase in Phase} - {"serving"} | {"memory_limit"}
         for broker in ("memory", "redis"):
             source = ast.parse(page(f"realtime/broker/{broker}.py"))
             (method,) = (

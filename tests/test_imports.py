@@ -29,14 +29,17 @@ class Row(NamedTuple):
     others: str
 
 
-LEVEL_0 = "errors messages events settings config_file kinds state names ids payload redis_url addresses"
+LEVEL_0 = (
+    "errors messages events settings config_file kinds state names ids payload redis_url addresses memory"
+)
 LEVEL_1 = (
     "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
+    " probe"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
-    " signals keys jwks introspection bans login api_keys security rights policy escalation shared_limit"
-    " folding content spam"
+    " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
+    " shared_limit folding content spam"
 )
 LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
 LEVEL_4 = "transport ingress"
@@ -77,10 +80,11 @@ TABLE = (
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
     Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
     Row("policy", "api_keys bans content moderation rights routing limits security", ""),
+    Row("health", "pulse", ""),
     Row("moderation", "bans content rights security spam", ""),
     Row("folding content spam", "folding", "confusable_homoglyphs ahocorasick re2 glin_profanity"),
     Row("escalation shared_limit", "limits trust.interface", ""),
-    Row("strangers", "", ""),
+    Row("strangers probe", "", ""),
     Row("jwks introspection", "keys fetching", ""),
     Row(LEVEL_3, f"{SEAMS} {LEVEL_3}", f"msgspec zope.interface {WAITING}"),
     Row(
@@ -90,10 +94,10 @@ TABLE = (
     ),
     # What answers HTTP does so on the listeners' own requests.
     Row("ingress", "transport.site", ""),
-    Row("bus", f"{LEVEL_0} broker metrics", "msgspec"),
+    Row("bus bus_health", f"{LEVEL_0} broker metrics", "msgspec"),
     Row(
         "guard node workers",
-        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus guard",
+        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard",
         "msgspec twisted",
     ),
     Row("tap cli", f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers", "twisted"),
@@ -177,7 +181,7 @@ class ImportTests(SynchronousTestCase):
     def test_every_module_has_one_place(self) -> None:
         """No level holds what another holds."""
         names = " ".join(
-            [LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4, "bus guard node workers tap cli"]
+            [LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4, "bus bus_health guard node workers tap cli"]
         ).split()
         self.assertEqual(len(names), len(set(names)))
         rows = {name for row in TABLE for name in row.modules.split()}

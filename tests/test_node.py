@@ -144,6 +144,23 @@ class CapacityTests(_AtTheDoor):
         house.clock.advance(20)
         self.assertEqual(self.websocket(house)[0], 101)
 
+    def test_memory(self) -> None:
+        """Past MAX_MEMORY_BYTES nobody new comes in; who is here stays, and is served."""
+        house = self.house(max_memory_bytes=1)
+        self.assertEqual(self.websocket(house)[0], 503)
+        ready = self.peer(house, 2).ask("GET", "/health/ready")
+        self.assertEqual((ready.status, ready.json["causes"]), (503, ["memory_limit"]))
+        self.assertEqual(self.peer(house, 2).ask("GET", "/health/live").status, 200)
+        house = self.house(max_memory_bytes=1 << 50)
+        status, peer = self.websocket(house, "alice")
+        self.assertEqual(status, 101)
+        peer.read()
+        house.node.pulse.limit = 1
+        house.clock.pump([0.25] * 4)
+        self.assertEqual(self.websocket(house)[0], 503)
+        peer.say('421["room:join",{"roomId":"lobby"}]')
+        self.assertIn(b'431[{"ok":true', peer.read())
+
     def test_dry_run(self) -> None:
         house = self.house(rate_limit_address_handshakes=1, rate_limit_dry_run=True)
         self.assertEqual([self.websocket(house)[0] for _ in range(3)], [101] * 3)

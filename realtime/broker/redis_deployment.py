@@ -24,6 +24,7 @@ class RedisDeployment:
     :param timeout: seconds after which a command is given up.
     :ivar cluster: whether keys have slots, and channels may be sharded.
     :ivar replicated: whether a failover may lose what no replica has: then links are to be durable.
+    :ivar links: all that it made.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class RedisDeployment:
     ) -> None:
         self.cluster = address.kind == "cluster"
         self.replicated = address.kind in ("cluster", "sentinel")
+        self.links: list[Link] = []
         self._address = address
         self._connector = Connector(
             clock,
@@ -64,7 +66,9 @@ class RedisDeployment:
         kind = ClusterLink if self.cluster else Link
         replicas = int(durable and self.replicated)
         locator: Any = self._locator(key)
-        return kind(self._connector, locator, name=name, replicas=replicas, **{**self._more, **more})
+        made = kind(self._connector, locator, name=name, replicas=replicas, **{**self._more, **more})
+        self.links.append(made)
+        return made
 
     def subscriber(self, name: str, key: str | None = None, **more: Any) -> SubscriberLink:
         """A link for pub/sub; for what else it takes see `SubscriberLink`.
@@ -74,7 +78,9 @@ class RedisDeployment:
         """
         sharded = self.cluster and key is not None
         given = {"sharded": sharded, **self._more, **more}
-        return SubscriberLink(self._connector, self._locator(key), name=name, **given)
+        made = SubscriberLink(self._connector, self._locator(key), name=name, **given)
+        self.links.append(made)
+        return made
 
     def stop(self) -> Deferred[None]:
         """End what is watched; called once all links have stopped."""

@@ -141,6 +141,14 @@ class Link:
         return fail(self.unavailable()) if self._connection is None else self._connection.read_clock()
 
     @property
+    def probe(self) -> tuple[float, float] | None:
+        """How many seconds ago the server last answered a probe, and how many that took; None if not up."""
+        connection = self._connection
+        if not self.up or connection is None or connection.probed is None:
+            return None
+        return self._clock.seconds() - connection.probed, connection.round_trip
+
+    @property
     def in_flight(self) -> int:
         """How many commands are not answered yet."""
         return 0 if self._connection is None else self._connection.in_flight

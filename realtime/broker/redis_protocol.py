@@ -92,6 +92,9 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
     :ivar closed: fires when its transport has ended; never, if it never had one.
     :ivar on_sent: called now and then with how many more commands were sent.
     :ivar clock_ahead: seconds by which the server's wall clock is ahead of `clock`; None until asked.
+    :ivar probed: when the server last answered a question that it is asked only to see that it is there;
+        None before. A busy connection is asked every `_CLOCK_AGE`.
+    :ivar round_trip: how many seconds that answer took; behind a command that waits, that long.
     """
 
     def __init__(self, clock: IReactorTime, timeout: float) -> None:
@@ -106,6 +109,8 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.on_lost: Callable[[str], None] = _nothing
         self.on_error: Callable[[Pending, RedisError], bool] | None = None
         self.clock_ahead: float | None = None
+        self.probed: float | None = None
+        self.round_trip = 0.0
         self._clock = clock
         self._pending: deque[Pending] = deque()
         self._choked = False
@@ -294,10 +299,15 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self._clock_read = asked = self._clock.seconds()
 
         def told(reply: list[bytes]) -> None:
+            self._answered(asked)
             middle = (asked + self._clock.seconds()) / 2
             self.clock_ahead = int(reply[0]) + int(reply[1]) / 1e6 - middle
 
         return self.command("TIME").addCallback(told)
+
+    def _answered(self, asked: float) -> None:
+        self.probed = self._clock.seconds()
+        self.round_trip = self.probed - asked
 
 
 def _unanswered(failure: Failure) -> None:
@@ -391,5 +401,5 @@ class SubscriberConnection(RedisConnection):
         return self._clock.seconds() - self._heard_at >= self.timeout and super()._overdue(sent)
 
     def _ask(self) -> None:
-        self._clock_read = self._clock.seconds()
-        self.command("PING").addErrback(_unanswered)
+        self._clock_read = asked = self._clock.seconds()
+        self.command("PING").addCallback(lambda pong: self._answered(asked)).addErrback(_unanswered)

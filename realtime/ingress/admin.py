@@ -37,13 +37,14 @@ class Pages(Resource):
 
 
 def health_resource(health: Health) -> Resource:
-    """``/health``, ``/health/live`` and ``/health/ready``: 200, or 503 while no traffic is wanted."""
+    """``/health``, ``/health/live`` and ``/health/ready``: 200; or 503 while no traffic is wanted, and of
+    ``/health/live`` while the reactor is stuck."""
 
     def report(request: Request) -> bytes:
         return json_answer(request, health.report(), _status(health))
 
     def live(request: Request) -> bytes:
-        return json_answer(request, health.liveness())
+        return json_answer(request, health.liveness(), 200 if health.live else 503)
 
     def ready(request: Request) -> bytes:
         return json_answer(request, health.readiness(), _status(health))

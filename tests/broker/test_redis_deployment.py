@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 
 from realtime.broker.redis_deployment import RedisDeployment
+from realtime.broker.redis_protocol import IDLE
 from realtime.errors import BrokerUnavailable
 from realtime.redis_url import parse
 
@@ -55,10 +56,25 @@ class DeploymentTests(LinkCase):
         await stream.command("PUBLISH", "booking:created", "2")
         await self.heard(2)
         self.assertEqual({message[-1] for message in self.messages}, {b"1", b"2"})
+        await self.probed(made)
         for one in links:
             await one.stop()
+        self.assertEqual([one.probe for one in made.links], [None] * 4)
         await made.stop()
         return made
+
+    async def probed(self, made: RedisDeployment) -> None:
+        """Each connection is asked whether it is there, again and again, and says when and how quickly."""
+        self.assertEqual([one.name for one in made.links], ["publish", "stream", "rooms", "plain"])
+        first = [one.probe for one in made.links]
+        for probe in first:
+            assert probe is not None
+            self.assertGreater(probe[1], 0)
+
+        async def all_fresh() -> bool:
+            return all(one.probe is not None and one.probe[0] < IDLE / 2 for one in made.links)
+
+        await until(all_fresh, "an answer to a probe on each connection")
 
     async def test_single(self) -> None:
         """By TCP, by TLS and by a unix socket, with a password of either kind."""

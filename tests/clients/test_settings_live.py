@@ -6,13 +6,16 @@ Rates and connections of one user, message size: `test_limits`. Tokens: `test_au
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
 
 from realtime.errors import Close
 
@@ -46,6 +49,12 @@ class ListenerTests(LiveCase):
         for path in ("/health", "/health/live", "/health/ready"):
             answer = await service.request("GET", path, listener="HEALTH_CHECK_PORT")
             self.assertEqual(answer.status, 200, answer.body)
+        asked = await getProcessOutputAndValue(
+            sys.executable,
+            ["-c", "import sys; from realtime.cli import main; sys.exit(main())", "health"],
+            {**service.environ, "HEALTH_CHECK_PORT": str(service.ports["HEALTH_CHECK_PORT"])},
+        )
+        self.assertEqual((asked[2], json.loads(asked[0])["status"]), (0, "healthy"), asked)
         self.assertEqual(await service.metric("realtime_users"), 1)
         for port in service.ports.values():
             with self.assertRaises(Exception):  # noqa: B017  whatever the reactor says of it

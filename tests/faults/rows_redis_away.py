@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -44,6 +45,10 @@ class AwayCase(FaultCase):
             await self.within(SOON + 1, node.is_unready, "readiness to say that Redis is away")
             self.assertIn("redis_unavailable", (await node.ready()).body["causes"])
             self.assertEqual((await node.live()).status, 200)
+            links = await self._links(node)
+            self.assertEqual(set(links), {"commands", "reads", "subscriber", "listener", "stream"})
+            self.assertFalse(links["commands"]["up"])
+            self.assertTrue(links["commands"]["trouble"])
         asked = reactor.seconds()
         answer = await self.fleet[0].service.publish("system:announcement", {"text": "refused"})
         self.assertLess(reactor.seconds() - asked, 1.5)
@@ -57,6 +62,20 @@ class AwayCase(FaultCase):
         """What must hold once Redis is there again, within moments and without a restart of anything."""
         for node in self.fleet.nodes:
             await self.within(SOON + 1, node.is_ready, "readiness to say that Redis is there")
+            await self.within(SOON + 1, self._all_probed(node), "an answered probe of each connection")
+
+    async def _links(self, node: Node) -> dict[str, Any]:
+        """What a node's health says of each of its connections to Redis."""
+        told = await node.service.request("GET", "/health", listener="HEALTH_CHECK_PORT")
+        found: dict[str, Any] = told.body["broker"]["connections"]
+        return found
+
+    def _all_probed(self, node: Node) -> Callable[[], Awaitable[bool]]:
+        async def probed() -> bool:
+            links = (await self._links(node)).values()
+            return all(link["up"] and link["roundTrip"] > 0 for link in links)
+
+        return probed
 
     async def _finish(self, *, anew: int) -> None:
         """Everything was delivered or refused, nobody was disconnected.

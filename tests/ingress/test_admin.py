@@ -9,28 +9,35 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime.health import Health, Phase
 from realtime.ingress.admin import health_resource, metrics_resource
 from realtime.metrics import Metrics
+from realtime.pulse import Pulse
 
 from .exchange import Exchange
 
 
 class HealthTests(SynchronousTestCase):
     def setUp(self) -> None:
-        clock = Clock()
+        self.clock = Clock()
+        pulse = Pulse(self.clock)
+        pulse.start()
+        self.addCleanup(pulse.stop)
         self.health = Health(
             node="n1",
             version="1.2.3",
-            seconds=clock.seconds,
+            seconds=self.clock.seconds,
+            pulse=pulse,
+            max_lag=5.0,
             limit=100,
             connections=lambda: 7,
-            broker=lambda: [],
+            bus=lambda: [],
+            parts={},
         )
-        self.exchange = Exchange(health_resource(self.health), clock)
+        self.exchange = Exchange(health_resource(self.health), Clock())
 
     def test_serving(self) -> None:
         self.health.phase = Phase.SERVING
         health = self.exchange.ask("GET", "/health", {})
         self.assertEqual((health.status, health.json["status"]), (200, "healthy"))
-        self.assertEqual(health.json["connections"], {"open": 7, "limit": 100})
+        self.assertEqual(health.json["connections"], {"status": "healthy", "open": 7, "limit": 100})
         self.assertGreater(health.json["memory"]["resident"], 0)
         ready = self.exchange.ask("GET", "/health/ready", {})
         self.assertEqual((ready.status, ready.json), (200, {"status": "ready"}))
@@ -41,6 +48,14 @@ class HealthTests(SynchronousTestCase):
         ready = self.exchange.ask("GET", "/health/ready", {})
         self.assertEqual((ready.status, ready.json["causes"]), (503, ["draining"]))
         self.assertEqual(self.exchange.ask("GET", "/health/live", {}).status, 200)
+
+    def test_stuck(self) -> None:
+        """A reactor that is late fails the liveness probe, and no other."""
+        self.health.phase = Phase.SERVING
+        self.clock.advance(6)
+        live = self.exchange.ask("GET", "/health/live", {})
+        self.assertEqual((live.status, live.json["status"]), (503, "stuck"))
+        self.assertEqual(self.exchange.ask("GET", "/health/ready", {}).status, 200)
 
     def test_query_strings_are_ignored(self) -> None:
         self.assertEqual(self.exchange.ask("GET", "/health/live?probe=1", {}).status, 200)
