@@ -35,6 +35,8 @@ from .ingress.http import Api
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
+from .ingress.tryout import NAME as TRY_OUT
+from .ingress.tryout import TryOut
 from .messages import Audience, Publication
 from .metrics import Metrics
 from .notices import Notices
@@ -140,7 +142,7 @@ class Node(MultiService):
         self.engine = self._engine()
         self.direct = self._direct()
         self.door = self._door(
-            {settings.ws_path: PollingResource(self.engine)},
+            self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
         self.health = self._health()
@@ -254,6 +256,13 @@ class Node(MultiService):
             compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
         )
+
+    def pages(self) -> dict[str, IResource]:
+        """What the clients' port serves by HTTP."""
+        pages: dict[str, IResource] = {}
+        if not self.settings.production:
+            pages[f"/{TRY_OUT}"] = TryOut(self.settings, self.ingest, self._wall)
+        return pages | {self.settings.ws_path: PollingResource(self.engine)}
 
     def _direct(self) -> DirectServer:
         settings = self.settings
