@@ -35,6 +35,8 @@ from .ingress.http import Api
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
+from .ingress.tryout import NAME as TRY_OUT
+from .ingress.tryout import TryOut
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import Metrics
@@ -145,7 +147,7 @@ class Node(MultiService):
         self.engine = self._engine()
         self.direct = self._direct()
         self.door = self._door(
-            {settings.ws_path: PollingResource(self.engine)},
+            self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
         self.pulse = Pulse(clock, limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE))
@@ -260,6 +262,13 @@ class Node(MultiService):
             compress_from=settings.ws_compression_threshold,
             counters=self.metrics,
         )
+
+    def pages(self) -> dict[str, IResource]:
+        """What the clients' port serves by HTTP."""
+        pages: dict[str, IResource] = {}
+        if not self.settings.production:
+            pages[f"/{TRY_OUT}"] = TryOut(self.settings, self.ingest, self._wall)
+        return pages | {self.settings.ws_path: PollingResource(self.engine)}
 
     def _direct(self) -> DirectServer:
         settings = self.settings

@@ -23,6 +23,7 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
 from .banner import USER, banner
+from .ingress.tryout import page_key
 from .logs import JSONLines
 from .node import Node
 from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
@@ -180,7 +181,7 @@ def _collect_rarely() -> None:
 def _greet(settings: Settings, port: int) -> None:
     token = mint(settings, USER, now=time.time(), lifetime=_TOKEN_LIFETIME)
     # not sys.stdout, which is the log by now: a token never goes there
-    print(banner(settings, port, token), end="", file=sys.__stdout__, flush=True)
+    print(banner(settings, port, token, page_key(settings)), end="", file=sys.__stdout__, flush=True)
 
 
 def _take_signals(service: Realtime) -> None:

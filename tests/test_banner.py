@@ -13,11 +13,17 @@ class BannerTests(SynchronousTestCase):
 
     def client(self, settings: Settings) -> list[str]:
         """The lines of the snippet."""
-        return banner(settings, 4711, "the.token").partition("socket.io-client):\n")[2].strip().split("\n")
+        return (
+            banner(settings, 4711, "the.token", "the-key")
+            .partition("socket.io-client):\n")[2]
+            .strip()
+            .split("\n")
+        )
 
     def test_text(self) -> None:
-        text = banner(Settings(), 4711, "the.token")
+        text = banner(Settings(), 4711, "the.token", "the-key")
         self.assertIn("http://127.0.0.1:4711/socket.io\n", text)
+        self.assertIn("\nhttp://127.0.0.1:4711/try/#key=the-key\n", text)
         self.assertIn("\nthe.token\n", text)
         self.assertTrue(text.endswith("\n"))
 
@@ -37,6 +43,11 @@ class BannerTests(SynchronousTestCase):
             'io("http://127.0.0.1:4711", { path: "/live", auth: {',
             self.client(Settings(ws_path="/live"))[1],
         )
+
+    def test_tls(self) -> None:
+        """With a certificate the addresses are those of TLS."""
+        text = banner(Settings(tls_certificate="a.pem"), 4711, "the.token", "the-key")
+        self.assertIn("\nhttps://127.0.0.1:4711/try/#key=the-key\n", text)
 
     def test_address(self) -> None:
         """All addresses are none to connect to; IPv6 goes into brackets."""

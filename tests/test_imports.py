@@ -93,7 +93,7 @@ TABLE = (
         "msgspec zope.interface twisted OpenSSL autobahn txaio klein werkzeug.exceptions prometheus_client",
     ),
     # What answers HTTP does so on the listeners' own requests.
-    Row("ingress", "transport.site", ""),
+    Row("ingress", "transport.site transport.assets transport.origins", ""),
     Row("bus bus_health", f"{LEVEL_0} broker metrics", "msgspec"),
     Row(
         "guard node workers",

@@ -5,24 +5,10 @@
 // Ends when stdin ends. The first line on stdout is {"report": "ready"}.
 import { createInterface } from "node:readline";
 
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
 const [page, profile] = process.argv.slice(2);
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await launch(profile);
 const tabs = new Map();
 const tell = (report) => process.stdout.write(`${JSON.stringify(report)}\n`);
 

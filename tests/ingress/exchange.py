@@ -28,16 +28,17 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """A connection to the listener of one resource.
+    """A connection to a listener.
 
+    :param mounts: what it serves; a resource is one at the root.
     :ivar transport: holds what was answered and not yet read.
     """
 
-    def __init__(self, resource: IResource, clock: IReactorTime) -> None:
+    def __init__(self, mounts: IResource | Mapping[str, IResource], clock: IReactorTime) -> None:
         self.transport = StringTransportWithDisconnection()
         listener = DoorFactory(
             clock=clock,
-            site=Site({"/": resource}),
+            site=Site(mounts if isinstance(mounts, Mapping) else {"/": mounts}),
             upgrades={},
             websockets=WebSockets(clock, max_message=1000, message_timeout=10),
             head_timeout=5,
