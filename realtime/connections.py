@@ -9,6 +9,7 @@ from typing import Final
 
 from zope.interface import Attribute, Interface
 
+from .broker.interface import Preferences
 from .errors import Close
 from .messages import Command, Handshake, Identity, Owner
 from .wire.session import Frame, ISession
@@ -142,6 +143,11 @@ class Connection:
     def reencode(self) -> None:
         """Its session may share its frames with others from now on."""
         self.encoding = self.session.encoding
+
+    def prefer(self, preferences: Preferences) -> None:
+        """Mute what its user does; the rooms that it is in are yet to hear of it (`Rooms.remute`)."""
+        self.muted_events = preferences.muted_events
+        self.muted_rooms = preferences.muted_rooms
 
     @property
     def user(self) -> str:

@@ -10,8 +10,8 @@ from twisted.logger import Logger
 from .auth import Authenticator
 from .bans import Bans
 from .connections import Connection, Connections
+from .endings import Endings
 from .errors import Close, TokenRevoked, UserBlocked
-from .sessions import Sessions
 from .trust.interface import Ban, Change, ITrust
 
 _log = Logger()
@@ -27,13 +27,13 @@ class Enforcement:
         trust: ITrust,
         authenticator: Authenticator,
         connections: Connections,
-        sessions: Sessions,
+        endings: Endings,
     ) -> None:
         self._bans = bans
         self._trust = trust
         self._authenticator = authenticator
         self._connections = connections
-        self._sessions = sessions
+        self._endings = endings
 
     def start(self) -> None:
         """Begin to hear of bans."""
@@ -70,7 +70,7 @@ class Enforcement:
             try:
                 self._authenticator.standing(connection.identity)
             except (TokenRevoked, UserBlocked) as error:
-                self._sessions.expel(connection, error, Close.REVOKED)
+                self._endings.expel(connection, error, Close.REVOKED)
 
 
 def _failed(failure: Any) -> None:

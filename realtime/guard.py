@@ -1,6 +1,6 @@
 """Guard: all of a node that decides whom to trust, who may do what, and how much of it; built and run.
 
-`Node` asks it for the parts that others need, and hands it the sessions that it is to guard.
+`Node` asks it for the parts that others need, and hands it what it is to guard.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from .bans import Bans
 from .broker.interface import IBroker
 from .broker.redis import RedisBroker
 from .connections import Connection, Connections, State
+from .endings import Endings
 from .enforcement import Enforcement
 from .errors import Close, RateLimited
 from .escalation import Escalation
 from .fetching import Fetcher
 from .limits import Buckets
 from .login import authenticator
+from .memberships import Memberships
 from .metrics import Metrics
 from .policy import Policy
 from .security import Security
-from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .shared_limit import SharedLimit
 from .trust.interface import ITrust
@@ -78,20 +79,21 @@ class Guard:
             self._settings, self.bans, self.trust, self._fetcher, clock=self._clock, wall=self._wall
         )
 
-    def watch(self, sessions: Sessions, connections: Connections) -> None:
+    def watch(self, connections: Connections, memberships: Memberships, endings: Endings) -> None:
         """Guard these."""
-        self._sessions = sessions
         self._connections = connections
+        self._memberships = memberships
+        self._endings = endings
         self.enforcement = Enforcement(
             self.bans,
             trust=self.trust,
             authenticator=self.authenticator,
             connections=connections,
-            sessions=sessions,
+            endings=endings,
         )
         self._metrics.watch_trust(
             bans=lambda: len(self.bans),
-            pending_logins=lambda: sessions.nobodies,
+            pending_logins=lambda: len(endings.nobodies),
             limited_users=lambda: len(self.policy.limit),
             keys_age=lambda: self.authenticator.keys_age,
         )
@@ -134,7 +136,7 @@ class Guard:
         _log.info("the configuration was read again")
         for connection in self._connections:
             if connection.state is State.LIVE:
-                await self._sessions.recheck(connection)
+                await self._memberships.recheck(connection)
 
     def check_handshake(self, address: str) -> None:
         """Let an address begin one more connection.
@@ -154,11 +156,11 @@ class Guard:
         self.security.tell("origin refused", address=address, reason="forbidden")
 
     def _close(self, connection: Connection) -> None:
-        self._sessions.tell("rate limited", connection, f"{Close.RATE_LIMITED.reason}, closed")
-        self._sessions.end(connection, Close.RATE_LIMITED)
+        self._endings.tell("rate limited", connection, f"{Close.RATE_LIMITED.reason}, closed")
+        self._endings.end(connection, Close.RATE_LIMITED)
 
     def _tell_limited(self, connection: Connection) -> None:
-        self._sessions.tell("rate limited", connection, RateLimited.code)
+        self._endings.tell("rate limited", connection, RateLimited.code)
 
 
 def _handshakes(settings: Settings) -> Buckets | None:

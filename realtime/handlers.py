@@ -19,8 +19,10 @@ from . import events, history, signals
 from .auth import Authenticator
 from .broker.interface import IBroker, IStateStore, Joined, Preferences
 from .connections import Connection, State
+from .endings import Endings
 from .errors import BrokerUnavailable, Close, NotJoined, RealtimeError
 from .ids import unique_id
+from .memberships import Memberships
 from .messages import Audience, Event, Identity, Placed, Publication, Published, Selection, user_room
 from .moderation import Moderation
 from .notices import Notices
@@ -29,6 +31,7 @@ from .rights import Rights
 from .rooms import Rooms, Typing, check_number
 from .sessions import Sessions
 from .signals import Preferred
+from .user_endings import UserEndings
 
 Fields = dict[str, Any]
 
@@ -83,6 +86,9 @@ class Handlers:
         moderation: Moderation,
         rooms: Rooms,
         sessions: Sessions,
+        memberships: Memberships,
+        endings: Endings,
+        user_endings: UserEndings,
         notices: Notices,
         room_members: int,
         max_rooms: int,
@@ -98,6 +104,9 @@ class Handlers:
         self._moderation = moderation
         self._rooms = rooms
         self._sessions = sessions
+        self._memberships = memberships
+        self._endings = endings
+        self._user_endings = user_endings
         self._notices = notices
         self._room_members = room_members
         self._max_rooms = max_rooms
@@ -128,10 +137,10 @@ class Handlers:
 
     async def _auth_logout(self, connection: Connection, logout: events.Logout, _: Event) -> Outcome:
         if logout.everywhere:
-            ended = await self._sessions.forget_user(connection.user, Close.LOGOUT)
-            return Answer({}, then=lambda: self._sessions.tell_ended(ended).addErrback(_unsaid))
+            ended = await self._user_endings.forget_user(connection.user, Close.LOGOUT)
+            return Answer({}, then=lambda: self._user_endings.tell_ended(ended).addErrback(_unsaid))
         await self._store.forget(connection.owner, connection.session_id)
-        return Answer({}, then=lambda: self._sessions.terminate(connection, Close.LOGOUT))
+        return Answer({}, then=lambda: self._endings.terminate(connection, Close.LOGOUT))
 
     async def _auth_token_refresh(
         self, connection: Connection, refresh: events.TokenRefresh, _: Event
@@ -139,7 +148,7 @@ class Handlers:
         try:
             return await self._refreshed(connection, refresh)
         except RealtimeError as error:
-            self._sessions.tell("refresh refused", connection, error.code)
+            self._endings.tell("refresh refused", connection, error.code)
             raise
 
     async def _refreshed(self, connection: Connection, refresh: events.TokenRefresh) -> Outcome:
@@ -206,7 +215,7 @@ class Handlers:
             raise NotJoined()
         if self._typing.stop(connection.user, room):
             self._publish_typing(connection.user, room, typing=False)
-        await self._sessions.leave(connection, room)
+        await self._memberships.leave(connection, room)
         return {"roomId": room}
 
     def _room_message(
@@ -294,7 +303,7 @@ class Handlers:
             muted_rooms = frozenset(change.muted_rooms) - {user_room(user)}
         preferences = Preferences(muted_events, muted_rooms)
         await self._store.prefer(user, preferences)
-        self._sessions.mute(user, preferences)
+        self._memberships.mute(user, preferences)
         await self._broker.signal(*signals.encode(Preferred(user, preferences)))
         return {"mutedEvents": sorted(muted_events), "mutedRooms": sorted(muted_rooms)}
 

@@ -46,7 +46,8 @@ from .presence import Announcer, PresenceService
 from .pulse import Pulse
 from .rooms import Rooms
 from .router import Router
-from .sessions import SessionRules, Sessions
+from .session_rules import SessionRules
+from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
@@ -127,11 +128,13 @@ class Node(MultiService):
             store=self.store,
             connections=self.connections,
             rooms=self.rooms,
-            sessions=self.sessions,
+            memberships=self.sessions.memberships,
+            endings=self.sessions.endings,
+            user_endings=self.sessions.user_endings,
             notices=self.notices,
             banned=self.guard.banned,
         )
-        self.guard.watch(self.sessions, self.connections)
+        self.guard.watch(self.connections, self.sessions.memberships, self.sessions.endings)
         self.presence = PresenceService(
             clock,
             self.connections,
@@ -225,6 +228,9 @@ class Node(MultiService):
             moderation=self.guard.policy.moderation,
             rooms=self.rooms,
             sessions=self.sessions,
+            memberships=self.sessions.memberships,
+            endings=self.sessions.endings,
+            user_endings=self.sessions.user_endings,
             notices=self.notices,
             room_members=settings.max_room_members,
             max_rooms=settings.max_rooms_per_connection,
@@ -238,6 +244,7 @@ class Node(MultiService):
             handlers=handlers,
             escalation=self.guard.escalation,
             sessions=self.sessions,
+            endings=self.sessions.endings,
             presence=self.presence,
             limit=self.guard.policy.limit,
             notices=self.notices,
@@ -384,7 +391,7 @@ class Node(MultiService):
             ingest=self.ingest,
             store=self.store,
             connections=self.connections,
-            disconnect_user=self.sessions.disconnect_user,
+            disconnect_user=self.sessions.user_endings.disconnect_user,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
             "API_PORT": (settings.api_port, {"/": api.resource}),

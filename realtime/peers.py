@@ -13,11 +13,13 @@ from zope.interface import implementer
 from . import signals
 from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
 from .connections import Connection, Connections, State
+from .endings import Endings
 from .errors import BrokerUnavailable
+from .memberships import Memberships
 from .messages import EVERYONE, Owner
 from .notices import Notices
 from .rooms import Rooms
-from .sessions import Sessions
+from .user_endings import UserEndings
 
 _log = Logger()
 
@@ -36,7 +38,9 @@ class Peers:
         store: IStateStore,
         connections: Connections,
         rooms: Rooms,
-        sessions: Sessions,
+        memberships: Memberships,
+        endings: Endings,
+        user_endings: UserEndings,
         notices: Notices,
         banned: Callable[[bytes], None] = lambda data: None,
     ) -> None:
@@ -44,7 +48,9 @@ class Peers:
         self._store = store
         self._connections = connections
         self._rooms = rooms
-        self._sessions = sessions
+        self._memberships = memberships
+        self._endings = endings
+        self._user_endings = user_endings
         self._notices = notices
         self._banned = banned
         self._comparing = False
@@ -78,18 +84,18 @@ class Peers:
 
     def _ended(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Ended)
-        self._sessions.ended(signal)
+        self._user_endings.ended(signal)
 
     def _preferred(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Preferred)
-        self._sessions.mute(signal.user, signal.preferences)
+        self._memberships.mute(signal.user, signal.preferences)
 
     def _crowded(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Crowded)
-        self._sessions.evict(signal.user)
+        self._endings.evict(signal.user)
 
     def displaced(self, owner: Owner) -> None:
-        self._sessions.displace(owner)
+        self._endings.displace(owner)
 
     # -- the store, after it was away
 
@@ -123,18 +129,18 @@ class Peers:
             # It has become somebody else meanwhile.
             return
         if kept.owner is None:
-            self._sessions.displace(owner)
+            self._endings.displace(owner)
             return
         connection.generation = kept.owner.generation
         if connection.state is not State.LIVE:
             # It ended while the store was asked, under a generation that was no longer its own.
-            self._sessions.suspend(connection)
+            self._endings.suspend(connection)
             return
         for room in sorted(kept.full):
             if room in connection.rooms:
                 self._rooms.remove(connection, room)
                 self._notices.left(connection, room)
-                self._notices.refused(connection, [self._sessions.full(room)])
+                self._notices.refused(connection, [self._memberships.full(room)])
 
 
 def _held(connection: Connection) -> Held:

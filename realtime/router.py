@@ -17,6 +17,7 @@ from zope.interface import implementer
 from . import events
 from .connections import Connection, IOutlet, IReceiver, State
 from .deadlines import Deadlines
+from .endings import Endings
 from .errors import (
     AuthRequired,
     Close,
@@ -64,6 +65,7 @@ class Router:
         *,
         handlers: Handlers,
         sessions: Sessions,
+        endings: Endings,
         presence: PresenceService,
         limit: RateLimit,
         escalation: Escalation,
@@ -75,6 +77,7 @@ class Router:
         self._clock = clock
         self._handlers = handlers.table
         self._sessions = sessions
+        self._endings = endings
         self._presence = presence
         self._limit = limit
         self._escalation = escalation
@@ -92,14 +95,14 @@ class Router:
     def open(self, outlet: IOutlet, session: ISession, handshake: Handshake) -> Connection:
         """A new connection over an open transport."""
         connection = Connection(session, outlet, handshake, self._clock.seconds())
-        self._sessions.opened(connection)
+        self._endings.nobodies.add(connection)
         return connection
 
     def closed(self, connection: Connection, reason: str) -> None:
         """The connection's transport is gone."""
         self._partial.cancel(connection)
         self._escalation.gone(connection)
-        self._sessions.closed(connection, reason)
+        self._endings.closed(connection, reason)
 
     def progress(self, connection: Connection) -> bool:
         """A frame came; True if its message is not whole, for which there is so much time."""
@@ -116,7 +119,7 @@ class Router:
     def broke_protocol(self, connection: Connection, error: ProtocolError) -> None:
         """What the client sends can't be understood any more: it may come back and start anew."""
         self._metrics.refused(error.code)
-        self._sessions.end(connection, Close.PROTOCOL_ERROR)
+        self._endings.end(connection, Close.PROTOCOL_ERROR)
 
     # -- the order of things
 
@@ -138,7 +141,7 @@ class Router:
         elif isinstance(command, Own):
             self._run_own(connection, command)
         elif connection.state is not State.ENDED:
-            self._sessions.left(connection)
+            self._endings.left(connection)
 
     def _run_connect(self, connection: Connection, command: Connect) -> None:
         now = self._clock.seconds()
@@ -148,7 +151,7 @@ class Router:
                 self._limit.take(connection, now)
             except RateLimited as error:
                 self._metrics.refused(error.code)
-                self._sessions.end(connection, Close.CONNECTION_LIMIT)
+                self._endings.end(connection, Close.CONNECTION_LIMIT)
                 return
             connection.begin(now)
         if connection.state is State.OPENING:
@@ -279,7 +282,7 @@ class Router:
 
     def _broken(self, failure: Any, connection: Connection) -> None:
         _log.failure("connecting failed", failure)
-        self._sessions.end(connection, Close.INTERNAL)
+        self._endings.end(connection, Close.INTERNAL)
 
 
 @implementer(IReceiver)

@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.messages import Handshake
 from realtime.node import Node
@@ -65,13 +66,22 @@ class House:
     def kick(self, user: str) -> int:
         """End all sessions of a user, as the API does; how many connections that were."""
         found: list[Any] = []
-        done = Deferred.fromCoroutine(self.node.sessions.disconnect_user(user))
+        done = Deferred.fromCoroutine(self.node.sessions.user_endings.disconnect_user(user))
         done.addBoth(found.append)
         count: int = found[0]
         return count
 
     def stop(self) -> None:
         self.node.stopService()
+
+
+class HouseCase(SynchronousTestCase):
+    """A test with houses, which are stopped at its end."""
+
+    def house(self, **settings: Any) -> House:
+        house = House(**settings)
+        self.addCleanup(house.stop)
+        return house
 
 
 class Client:

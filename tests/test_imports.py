@@ -41,7 +41,10 @@ LEVEL_2 = (
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
     " shared_limit folding content spam"
 )
-LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
+LEVEL_3 = (
+    "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
+    " admission entrance recovery notices peers enforcement"
+)
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.

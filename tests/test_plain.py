@@ -145,7 +145,7 @@ class TalkTests(_InHouse):
     def test_kick(self) -> None:
         house = self.house()
         client = PlainClient(house, "alice")
-        Deferred.fromCoroutine(house.node.sessions.disconnect_user("alice"))
+        Deferred.fromCoroutine(house.node.sessions.user_endings.disconnect_user("alice"))
         self.assertEqual(client.heard("system:error")[0]["code"], "connection.kicked")
         self.assertIs(client.outlet.close_reason, Close.KICKED)
 

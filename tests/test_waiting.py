@@ -9,19 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import BrokerUnavailable, Close
 
-from .house import Client, House
+from .house import Client, House, HouseCase
 
 
-class _InHouse(SynchronousTestCase):
-    def house(self, **settings: Any) -> House:
-        house = House(**settings)
-        self.addCleanup(house.stop)
-        return house
-
+class _InHouse(HouseCase):
     def held(self, target: Any, name: str) -> list[Callable[[], None]]:
         """Let calls of a method wait: each is made when the function for it in the list is called."""
         real = getattr(target, name)
@@ -452,7 +446,7 @@ class WaitingTests(_InHouse):
             with self.meanwhile(
                 getattr(house.node, target), name, answered=name == "forget_user"
             ) as waiting:
-                kicking = Deferred.fromCoroutine(house.node.sessions.disconnect_user("alice"))
+                kicking = Deferred.fromCoroutine(house.node.sessions.user_endings.disconnect_user("alice"))
             going.cut()
             later = house.client("alice")
             self.finish(waiting)
@@ -580,7 +574,7 @@ class UnavailableTests(_InHouse):
         self.assertIs(other.outlet.close_reason, Close.LOGOUT)
         client = house.client("alice")
         self.unavailable(house.node.broker, "signal")
-        kicking = Deferred.fromCoroutine(house.node.sessions.disconnect_user("alice"))
+        kicking = Deferred.fromCoroutine(house.node.sessions.user_endings.disconnect_user("alice"))
         self.failureResultOf(kicking, BrokerUnavailable)
         self.assertIs(client.outlet.close_reason, Close.KICKED)
         self.assert_empty(house)
