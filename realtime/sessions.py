@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from .admission import Admission
@@ -43,6 +44,10 @@ from .security import Security
 from .session_rules import SessionRules
 from .user_endings import UserEndings
 
+#: Sessions that begin, or are taken up, at a time: what the store answers to more of them may be more than
+#: it can answer in time, and then all of them fail, come back, and fail again. The rest waits for its turn.
+BEGINNING: Final = 32
+
 
 class Sessions:
     """Begins sessions, and keeps them by tokens; built of the parts that restore, hold and end them.
@@ -77,6 +82,7 @@ class Sessions:
         self._connections = connections
         self._notices = notices
         self._metrics = metrics
+        self._beginning = DeferredSemaphore(BEGINNING)
         arrivals = Arrivals()
         self.endings: Final = Endings(
             clock,
@@ -172,6 +178,16 @@ class Sessions:
             self.endings.end(connection, _close_for(error))
 
     async def _restore_or_begin(
+        self, connection: Connection, identity: Identity, session: str | None, offset: str | None
+    ) -> None:
+        await self._beginning.acquire()
+        try:
+            if connection.state is not State.ENDED:
+                await self._restore_or_begin_now(connection, identity, session, offset)
+        finally:
+            self._beginning.release()
+
+    async def _restore_or_begin_now(
         self, connection: Connection, identity: Identity, session: str | None, offset: str | None
     ) -> None:
         record = await self._recovery.record(identity, session)
