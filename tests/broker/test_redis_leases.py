@@ -39,6 +39,19 @@ class LeaseTests(NodesCase):
         await self.advance(LEASE + GRACE + 5)
         self.assertEqual(await self.members(self.b, "lobby"), ["watcher"])
 
+    async def test_what_is_no_session(self) -> None:
+        """A record that somebody else has made keeps nothing that is one from being ended."""
+        await self.begin(self.a, "alice", "a1", "lobby")
+        await self.begin(self.b, "watcher", "w", "lobby")
+        self.addCleanup(self.server.command, "DEL", PREFIX + "session:x")
+        await self.server.command("HSET", PREFIX + "session:x", "foo", 1)
+        await self.server.command("ZADD", PREFIX + "waiting", 1, "x")
+        await self.server.command("SADD", f"{PREFIX}node:{self.a.broker.node}", "x")
+        await self.a.die()
+        await self.advance(LEASE + LEASE / 3 + GRACE + 5)
+        self.assertEqual(await self.members(self.b, "lobby"), ["watcher"])
+        self.assertIsNone(await self.server.command("ZSCORE", PREFIX + "waiting", "x"))
+
     async def test_swept_once(self) -> None:
         """Survivors that race end what it has left, each thing once; who is elsewhere stays."""
         for n in range(230):
