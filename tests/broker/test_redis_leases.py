@@ -7,12 +7,12 @@ from collections import Counter
 from twisted.internet.defer import Deferred, gatherResults
 
 from realtime.broker import redis_leases
-from realtime.broker.interface import Held, Kept
+from realtime.broker.interface import Held
 from realtime.messages import Owner
 
 from ..redis_servers import until
 from .contract import GRACE, WINDOW, session_of
-from .nodes import NodesCase
+from .nodes import NodesCase, as_kept
 from .redis_bus import LEASE, PREFIX, Node
 
 
@@ -133,8 +133,8 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.members(self.b, "lobby"), ["bob"])
         held = [Held(one, session_of(one), {"lobby": True}, 1000, False) for one in (owner, bob)]
         await self.forget_told(self.b)
-        kept = await self.a.store.compare(held, False)
-        self.assertEqual(kept, [Kept(Owner("alice", "1", 2)), Kept(bob)])
+        found = await self.a.store.compare(held, False)
+        self.assertEqual(found, [as_kept(Owner("alice", "1", 2)), as_kept(bob)])
         self.assertEqual(await self.heard(self.b), [])
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])
