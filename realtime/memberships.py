@@ -101,5 +101,11 @@ class Memberships:
     def mute(self, user: str, preferences: Preferences) -> None:
         """A user's preferences have changed: deliver by them from now on."""
         for connection in self._connections.of_user(user):
-            connection.prefer(preferences)
+            self.prefer(connection, preferences)
+
+    def prefer(self, connection: Connection, preferences: Preferences) -> None:
+        """Deliver to a live connection by these from now on."""
+        before = connection.muted_events, connection.muted_rooms
+        connection.prefer(preferences)
+        if before != (connection.muted_events, connection.muted_rooms):
             self._rooms.remute(connection)

@@ -57,6 +57,8 @@ class Peers:
         self._again = False
         # whether the store has lost what it had, and not all of it has been written anew since
         self._lost = False
+        # users whose new preferences were heard while the store was compared
+        self._heard: set[str] = set()
         self._acts: Final[dict[type, Callable[[signals.Signal], None]]] = {
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
@@ -88,6 +90,8 @@ class Peers:
 
     def _preferred(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Preferred)
+        if self._comparing:
+            self._heard.add(signal.user)
         self._memberships.mute(signal.user, signal.preferences)
 
     def _crowded(self, signal: signals.Signal) -> None:
@@ -107,11 +111,13 @@ class Peers:
 
     def _compare_again(self) -> None:
         self._comparing, self._again = True, False
+        self._heard.clear()
         comparing = Deferred.fromCoroutine(self._compare(self._lost))
         comparing.addErrback(_failed).addBoth(self._compared)
 
     def _compared(self, result: object) -> None:
         self._comparing = False
+        self._heard.clear()
         if self._again:
             self._compare_again()
 
@@ -136,6 +142,8 @@ class Peers:
             # It ended while the store was asked, under a generation that was no longer its own.
             self._endings.suspend(connection)
             return
+        if kept.preferences is not None and connection.user not in self._heard:
+            self._memberships.prefer(connection, kept.preferences)
         for room in sorted(kept.full):
             if room in connection.rooms:
                 self._rooms.remove(connection, room)

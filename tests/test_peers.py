@@ -298,6 +298,22 @@ class ReturnedTests(_Case):
         self.assertEqual(client.news(), [])
         self.assertEqual(self.connection(client).rooms, {"user:alice", "lobby"})
 
+    def test_preferences(self) -> None:
+        """What a user wants by now counts, unless it was heard meanwhile what it wants."""
+        alice, bob = self.house.client("alice"), self.house.client("bob")
+        for client in (alice, bob):
+            client.join("lobby")
+        muted = Preferences(frozenset(("room:message",)))
+        self.peers.returned(False)
+        self.signal(Preferred("bob", Preferences(frozenset(("room:typing",)))))
+        held, _ = self.compared[0]
+        self.answer(*(Kept(one.owner, preferences=muted) for one in held))
+        self.house.publish("room:lobby:message", {"text": "hi"})
+        self.assertEqual([len(client.heard("room:message")) for client in (alice, bob)], [0, 1])
+        self.peers.returned(True)
+        self.answer()
+        self.assertEqual(self.connection(alice).muted_events, muted.muted_events)
+
     def test_nobody_is_here(self) -> None:
         """The store is asked all the same: it may hold what has ended here."""
         self.peers.returned(False)

@@ -90,10 +90,12 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     :ivar owner: who holds it now: the same connection, perhaps under a later generation; None if it
         was taken up elsewhere, or has ended.
     :ivar full: rooms in which it had no place any more.
+    :ivar preferences: its user's; None if the store may have lost them.
     """
 
     owner: Owner | None
     full: frozenset[str] = frozenset()
+    preferences: Preferences | None = None
 
 
 class Meta(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from twisted.internet.defer import DeferredLock
 
 from ..errors import BrokerUnavailable
 from ..messages import Owner
-from .interface import Held, Kept
+from .interface import Held, Kept, Preferences
 from .redis import RedisBroker
 from .redis_leases import Leases
 
@@ -155,7 +155,7 @@ class Comparing:
             answer = await self._broker.run(*arguments)
         if answer[0] != b"OK":
             raise BrokerUnavailable(retry_after=1.0)
-        return [_kept(one, found) for one, found in zip(held, answer[1:], strict=True)]
+        return [_kept(one, found, lost) for one, found in zip(held, answer[1:], strict=True)]
 
     async def _do_again(self, meanwhile: _Comparison, owners: Mapping[str, Owner | None]) -> None:
         for connection, change in meanwhile.changed:
@@ -195,9 +195,12 @@ def _holding(held: Held, coming: bool) -> list[Any]:
     ]
 
 
-def _kept(held: Held, found: list[bytes]) -> Kept:
-    generation, *full = found
-    if not generation:
+def _kept(held: Held, found: list[bytes], lost: bool) -> Kept:
+    if not found[0]:
         return Kept(None)
+    generation, preferred, *full = found
+    preferences = None
+    if not lost:
+        preferences = msgspec.json.decode(preferred, type=Preferences) if preferred else Preferences()
     owner = msgspec.structs.replace(held.owner, generation=int(generation))
-    return Kept(owner, frozenset(room.decode() for room in full))
+    return Kept(owner, frozenset(room.decode() for room in full), preferences)

@@ -97,15 +97,19 @@ class Leases:
         self._known: tuple[str, int] | None = None
         self._working = False
         self._doubted = False
+        self._stopped = False
         self.swept = 0
 
     async def start(self) -> None:
         """Take the lease, and begin to renew it."""
+        self._stopped = False
         await self._beat()
-        self._beats.start(self._times.period, now=False)
+        if not self._stopped:
+            self._beats.start(self._times.period, now=False)
 
     def stop(self) -> None:
         """Renew it no more."""
+        self._stopped = True
         if self._beats.running:
             self._beats.stop()
 
@@ -164,13 +168,14 @@ class Leases:
         return bool(overdue), dead
 
     async def _work(self, overdue: bool, dead: list[bytes]) -> None:
+        # First what is alive: whatever may be wrong with the rest.
+        if self._clock.seconds() - self._kept_at >= self._times.session_ttl / 4:
+            await self.keep()
+            self._kept_at = self._clock.seconds()
         if overdue:
             await self.end_overdue()
         for node in dead:
             await self._sweep(node)
-        if self._clock.seconds() - self._kept_at >= self._times.session_ttl / 4:
-            self._kept_at = self._clock.seconds()
-            await self.keep()
 
     async def end_overdue(self) -> None:
         """Withdraw sessions whose grace is over, and end those that were not taken up in time."""

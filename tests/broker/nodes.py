@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred
 
-from realtime.broker.interface import Held, Limits
+from realtime.broker.interface import Held, Kept, Limits, Preferences
 from realtime.messages import Owner
 
 from ..redis_servers import Client, until
@@ -91,6 +91,11 @@ class NodesCase(RedisBus):
         for node in nodes:
             await self.heard(node)
         await self.told_services()
+
+
+def as_kept(owner: Owner, preferences: Preferences | None = None, *, lost: bool = False) -> Kept:
+    """What is said of a session that stays its node's."""
+    return Kept(owner, frozenset(), None if lost else preferences or Preferences())
 
 
 def as_held(owner: Owner, *rooms: str, idle: bool = False) -> Held:

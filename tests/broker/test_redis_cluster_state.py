@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock
 
-from realtime.broker.interface import Held, Kept, Limits
+from realtime.broker.interface import Held, Limits
 from realtime.broker.redis import Links, RedisBroker
 from realtime.broker.redis_deployment import RedisDeployment
 from realtime.broker.redis_state import RedisStateStore
@@ -23,6 +23,7 @@ from ..redis_servers import until
 from ..redis_sets import Cluster, start_cluster
 from . import contract
 from .contract import Delivered, Peer, session_of
+from .nodes import as_kept
 from .redis_bus import CONSTANTS, TIMES, Node, RedisBus
 
 MANY = Limits(1000, 1000)
@@ -107,7 +108,7 @@ class ClusterTests(RedisBus):
         await self.a.settled()
         self.assertEqual(self.a.peer.gone, [owner])
         held = Held(restored.owner, session_of(owner), {"lobby": True}, 0, False)
-        self.assertEqual(await self.b.store.compare([held], False), [Kept(restored.owner)])
+        self.assertEqual(await self.b.store.compare([held], False), [as_kept(restored.owner, wanted)])
         for node in self.nodes:
             await node.store.leases.beat()
             await node.store.leases.keep()

@@ -15,7 +15,7 @@ from realtime.errors import RoomFull, SessionReplaced, TooManyConnections
 from realtime.messages import Owner
 
 from .contract import GRACE, WINDOW, publication, session_of
-from .nodes import MANY, NodesCase, as_held
+from .nodes import MANY, NodesCase, as_held, as_kept
 from .redis_bus import LEASE, PREFIX, Node
 
 
@@ -31,7 +31,9 @@ class CompareTests(NodesCase):
         before = await self.record(self.a, owner)
         await self.forget_told(self.a)
         for lost in (False, True):
-            self.assertEqual(await self.a.store.compare([as_held(owner, "lobby")], lost), [Kept(owner)])
+            self.assertEqual(
+                await self.a.store.compare([as_held(owner, "lobby")], lost), [as_kept(owner, lost=lost)]
+            )
         self.assertEqual(await self.record(self.a, owner), before)
         self.assertEqual(await self.heard(self.a), [])
         self.assertEqual(await self.told_services(), [])
@@ -132,7 +134,7 @@ class CompareTests(NodesCase):
         """A node whose lease has ended takes it anew before it says what it has."""
         owner = await self.begin(self.a, "alice", "1", "lobby")
         self.server.advance(LEASE + 1)
-        self.assertEqual(await self.a.store.compare([as_held(owner, "lobby")], False), [Kept(owner)])
+        self.assertEqual(await self.a.store.compare([as_held(owner, "lobby")], False), [as_kept(owner)])
         await self.advance(LEASE / 2)
         self.assertEqual(await self.members(self.b, "lobby"), ["alice"])
 

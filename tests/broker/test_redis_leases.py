@@ -7,12 +7,12 @@ from collections import Counter
 from twisted.internet.defer import Deferred, gatherResults
 
 from realtime.broker import redis_leases
-from realtime.broker.interface import Held, Kept
+from realtime.broker.interface import Held
 from realtime.messages import Owner
 
 from ..redis_servers import until
 from .contract import GRACE, WINDOW, session_of
-from .nodes import NodesCase
+from .nodes import NodesCase, as_kept
 from .redis_bus import LEASE, PREFIX, Node
 
 
@@ -38,6 +38,19 @@ class LeaseTests(NodesCase):
         await self.advance(LEASE / 3)
         await self.advance(LEASE + GRACE + 5)
         self.assertEqual(await self.members(self.b, "lobby"), ["watcher"])
+
+    async def test_what_is_no_session(self) -> None:
+        """A record that somebody else has made keeps nothing that is one from being ended."""
+        await self.begin(self.a, "alice", "a1", "lobby")
+        await self.begin(self.b, "watcher", "w", "lobby")
+        self.addCleanup(self.server.command, "DEL", PREFIX + "session:x")
+        await self.server.command("HSET", PREFIX + "session:x", "foo", 1)
+        await self.server.command("ZADD", PREFIX + "waiting", 1, "x")
+        await self.server.command("SADD", f"{PREFIX}node:{self.a.broker.node}", "x")
+        await self.a.die()
+        await self.advance(LEASE + LEASE / 3 + GRACE + 5)
+        self.assertEqual(await self.members(self.b, "lobby"), ["watcher"])
+        self.assertIsNone(await self.server.command("ZSCORE", PREFIX + "waiting", "x"))
 
     async def test_swept_once(self) -> None:
         """Survivors that race end what it has left, each thing once; who is elsewhere stays."""
@@ -120,8 +133,8 @@ class LeaseTests(NodesCase):
         self.assertEqual(await self.members(self.b, "lobby"), ["bob"])
         held = [Held(one, session_of(one), {"lobby": True}, 1000, False) for one in (owner, bob)]
         await self.forget_told(self.b)
-        kept = await self.a.store.compare(held, False)
-        self.assertEqual(kept, [Kept(Owner("alice", "1", 2)), Kept(bob)])
+        found = await self.a.store.compare(held, False)
+        self.assertEqual(found, [as_kept(Owner("alice", "1", 2)), as_kept(bob)])
         self.assertEqual(await self.heard(self.b), [])
         self.assertEqual(await self.told_services(), ["user:online alice", "socket:reconnect 1"])
         self.assertEqual(await self.members(self.b, "lobby"), ["bob", "alice"])

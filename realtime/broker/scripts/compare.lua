@@ -3,7 +3,8 @@
 -- ARGV: run, node, '1' if the store may have lost what it had, the limit of members, and packed, for each
 -- session: user, connection, generation, session, since, '1' if idle, rooms, for each '1' if joined, '1' if
 -- it may be in further rooms; the epoch of the log as the node knows it.
--- Answers {'OK', for each {generation, or '' if it is not the node's any more, full room, …}}; {'SWEPT'};
+-- Answers {'OK', for each {generation, its user's preferences, full room, …}, or {''} if it is not the
+-- node's any more}; {'SWEPT'};
 -- {'OTHER'} if the data was lost, and the node is yet to hear of it.
 --
 -- After a loss nothing is announced: others have seen no change. Else a session that was withdrawn
@@ -53,6 +54,7 @@ local function plan_of(name, connection, generation, id, since, idle, rooms, joi
     sessions[id] = session
   end
   plan.session = session
+  plan.preferences = preferences_of(name)
   local present, wanted = session.present, {}
   for index, room in ipairs(rooms) do
     local as_member = joined[index] == '1'
@@ -129,7 +131,7 @@ for index, plan in ipairs(plans) do
         tell_of_socket('reconnect', session)
       end
     end
-    answer[index + 1] = { digits(session.generation), unpack(plan.full) }
+    answer[index + 1] = { digits(session.generation), plan.preferences, unpack(plan.full) }
   end
 end
 return answer

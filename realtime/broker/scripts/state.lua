@@ -72,6 +72,11 @@ local function load_session(id)
       session[field] = value
     end
   end
+  if not (session.user and session.connection and session.generation and session.node and session.opened) then
+    -- Somebody else's work: it is no session, and must not keep what is one from being ended.
+    sessions[id] = false
+    return nil
+  end
   session.generation = tonumber(session.generation)
   session.suspended = tonumber(session.suspended)
   redis.call('EXISTS', node_key(session.node))
