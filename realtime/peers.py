@@ -14,6 +14,7 @@ from . import signals
 from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
 from .connections import Connection, Connections, State
 from .errors import BrokerUnavailable
+from .inquiries import Inquiries
 from .messages import EVERYONE, Owner
 from .notices import Notices
 from .rooms import Rooms
@@ -27,6 +28,7 @@ class Peers:
     """One node's part in what concerns all of them.
 
     :param banned: called with the data of each signal of a ban.
+    :param inquiries: is told of questions and answers.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Peers:
         rooms: Rooms,
         sessions: Sessions,
         notices: Notices,
+        inquiries: Inquiries,
         banned: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
@@ -55,6 +58,8 @@ class Peers:
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
             signals.Crowded: self._crowded,
+            signals.Asked: inquiries.asked,
+            signals.Told: inquiries.told,
         }
 
     def reset(self, channels: frozenset[str] | None) -> None:

@@ -33,15 +33,15 @@ LEVEL_0 = (
     "errors messages events settings config_file kinds state names ids payload redis_url addresses memory"
 )
 LEVEL_1 = (
-    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
-    " probe"
+    "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
+    " strangers probe"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
     " shared_limit folding content spam"
 )
-LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
+LEVEL_3 = "router handlers fanout sessions notices peers enforcement inquiries watches census"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
@@ -64,7 +64,7 @@ TABLE = (
         "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
     ),
     Row("routing banner", LEVEL_0, "msgspec"),
-    Row("metrics", LEVEL_0, "prometheus_client"),
+    Row("metrics figures", LEVEL_0, "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
