@@ -41,6 +41,13 @@ class IOutlet(Interface):
         """Read on."""
 
 
+class IWatch(Interface):
+    """Who looks at the events of one connection."""
+
+    def received(event: str, data: bytes) -> None:
+        """The client sent an event; `data` is raw JSON."""
+
+
 class IFlushed(Interface):
     """Who collects writes during a turn of the reactor."""
 
@@ -90,6 +97,7 @@ class Connection:
     :ivar parked: commands that wait for an earlier one; None while none is being waited for.
     :ivar tat: theoretical arrival time of its rate limit, seconds on the monotonic clock.
     :ivar since: when it became live, milliseconds since the epoch.
+    :ivar watch: is told of each of its events while somebody looks at them; None for nobody.
     :ivar active: when it last sent an event, seconds on the monotonic clock.
     """
 
@@ -113,6 +121,7 @@ class Connection:
         "state",
         "tat",
         "warned",
+        "watch",
     )
 
     def __init__(self, session: ISession, outlet: IOutlet, handshake: Handshake, now: float) -> None:
@@ -122,6 +131,7 @@ class Connection:
         self.handshake = handshake
         self.parked: deque[Command] | None = None
         self.tat = 0.0
+        self.watch: IWatch | None = None
         self.begin(now)
 
     def begin(self, now: float) -> None:

@@ -23,20 +23,24 @@ from .broker.interface import IBroker, IStateStore
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
+from .census import Census
 from .connections import Connections, IReceiver
 from .errors import Close, TooManyConnections
 from .fanout import Fanout
+from .figures import figures
 from .guard import Guard
 from .handlers import Handlers
 from .health import Health, Part, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
+from .ingress.look import Look
 from .ingress.moderate import Moderate
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
+from .inquiries import Inquiries
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import Metrics
@@ -49,6 +53,7 @@ from .router import Router
 from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
+from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
@@ -57,6 +62,7 @@ from .transport.polling import PollingResource
 from .transport.site import Site
 from .transport.tls import Certificates
 from .transport.websocket import WebSockets
+from .watches import Watches
 from .wire import plain
 from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
@@ -78,6 +84,9 @@ MEMORY_SHARE: Final = 0.9
 #: Connections closed at once while draining, and the seconds between two such batches.
 DRAIN_BATCH: Final = 200
 DRAIN_PAUSE: Final = 0.1
+
+#: The name of the console, and of its mount.
+CONSOLE: Final = "console"
 
 _NO_UPGRADES: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -123,6 +132,16 @@ class Node(MultiService):
         self.connections = Connections()
         self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
         self.sessions = self._sessions()
+        self.census = Census(
+            report=self._report,
+            figures=partial(figures, self.metrics.registry),
+            connections=self.connections,
+            watches=Watches(clock, self.connections, wall),
+            seconds=clock.seconds,
+        )
+        self.inquiries = Inquiries(
+            clock, self.id, self.broker, self.census.answers(), alone=not settings.redis_url
+        )
         self.peers = Peers(
             broker=self.broker,
             store=self.store,
@@ -133,6 +152,7 @@ class Node(MultiService):
             user_endings=self.sessions.user_endings,
             notices=self.notices,
             banned=self.guard.banned,
+            inquiries=self.inquiries,
         )
         self.guard.watch(self.connections, self.sessions.memberships, self.sessions.endings)
         self.presence = PresenceService(
@@ -270,6 +290,10 @@ class Node(MultiService):
             counters=self.metrics,
         )
 
+    def operator_pages(self) -> dict[str, IResource]:
+        """The console, where it is on; what it shows it asks for by the API, with a key."""
+        return {f"/{CONSOLE}": Assets(CONSOLE)} if self.settings.console else {}
+
     def pages(self) -> dict[str, IResource]:
         """What the clients' port serves by HTTP."""
         pages: dict[str, IResource] = {}
@@ -344,6 +368,9 @@ class Node(MultiService):
             parts=parts,
         )
 
+    def _report(self) -> dict[str, Any]:
+        return self.health.report()
+
     def _bus_causes(self) -> list[str]:
         """Why the bus would not take, or not hear, what is published."""
         return self.broker.causes() + ([] if self.relay is None else self.relay.causes())
@@ -392,9 +419,10 @@ class Node(MultiService):
             store=self.store,
             connections=self.connections,
             disconnect_user=self.sessions.user_endings.disconnect_user,
+            look=Look(self._clock, self.inquiries, self.broker),
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
-            "API_PORT": (settings.api_port, {"/": api.resource}),
+            "API_PORT": (settings.api_port, {"/": api.resource, **self.operator_pages()}),
             "HEALTH_CHECK_PORT": (
                 settings.health_check_port,
                 {"/": health_resource(self.health)},

@@ -15,6 +15,7 @@ from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
 from .connections import Connection, Connections, State
 from .endings import Endings
 from .errors import BrokerUnavailable
+from .inquiries import Inquiries
 from .memberships import Memberships
 from .messages import EVERYONE, Owner
 from .notices import Notices
@@ -29,6 +30,7 @@ class Peers:
     """One node's part in what concerns all of them.
 
     :param banned: called with the data of each signal of a ban.
+    :param inquiries: is told of questions and answers.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Peers:
         endings: Endings,
         user_endings: UserEndings,
         notices: Notices,
+        inquiries: Inquiries,
         banned: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
@@ -63,6 +66,8 @@ class Peers:
             signals.Ended: self._ended,
             signals.Preferred: self._preferred,
             signals.Crowded: self._crowded,
+            signals.Asked: inquiries.asked,
+            signals.Told: inquiries.told,
         }
 
     def reset(self, channels: frozenset[str] | None) -> None:

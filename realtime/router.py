@@ -180,6 +180,8 @@ class Router:
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
         self._metrics.received(event.name, len(event.data))
+        if connection.watch is not None:
+            connection.watch.received(event.name, event.data)
         try:
             self._limit.take(connection, started, event.name)
             outcome = self._perform(connection, event)

@@ -352,6 +352,12 @@ class Settings:
     recovery_max_bytes: int = _set(BYTES, 8388608, "Bytes that one recovery may replay.")
 
     api_key: str = _set(KEY, "", "Key of the HTTP API: Authorization: Bearer KEY.")
+    console: bool = _set(
+        BOOLEAN,
+        True,
+        "Serve the console under /console/ on API_PORT; what it shows it asks for with an API key.",
+        "false",
+    )
     ingest_services: tuple[str, ...] = _set(
         several(_SERVICE),
         "",

@@ -33,9 +33,43 @@ class Crowded(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
-Signal = Ended | Preferred | Crowded
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """An operator's question to a node, or to all; see `inquiries`.
 
-_TYPES: Final[dict[str, Any]] = {"ended": Ended, "preferred": Preferred, "crowded": Crowded}
+    :ivar by: the node that asks.
+    :ivar number: its question's.
+    :ivar to: the node that is asked; empty for all.
+    """
+
+    by: str
+    number: int
+    to: str
+    what: str
+    arguments: dict[str, str]
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """The answer of a node: JSON, null where it has none.
+
+    :ivar by: the node that answers.
+    :ivar to: the node that asked.
+    """
+
+    by: str
+    to: str
+    number: int
+    body: msgspec.Raw
+
+
+Signal = Ended | Preferred | Crowded | Asked | Told
+
+_TYPES: Final[dict[str, Any]] = {
+    "ended": Ended,
+    "preferred": Preferred,
+    "crowded": Crowded,
+    "asked": Asked,
+    "told": Told,
+}
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 
 

@@ -33,8 +33,8 @@ LEVEL_0 = (
     "errors messages events settings config_file kinds state names ids payload redis_url addresses memory"
 )
 LEVEL_1 = (
-    "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
-    " probe"
+    "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
+    " strangers probe"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -43,7 +43,7 @@ LEVEL_2 = (
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
-    " admission entrance recovery notices peers enforcement"
+    " admission entrance recovery notices peers enforcement inquiries watches census"
 )
 LEVEL_4 = "transport ingress"
 
@@ -67,7 +67,7 @@ TABLE = (
         "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
     ),
     Row("routing banner", LEVEL_0, "msgspec"),
-    Row("metrics", LEVEL_0, "prometheus_client"),
+    Row("metrics figures", LEVEL_0, "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),

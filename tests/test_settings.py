@@ -81,6 +81,7 @@ DEFAULTS = {
     "REALTIME_STATE": ("./.realtime", "./.realtime"),
     "JWT_AUDIENCE": ("", ""),
     "JWT_ISSUER": ("", ""),
+    "CONSOLE": ("true", True),
     "INGEST_SERVICES": ("", ()),
     "WS_MAX_QUEUE_BYTES": ("4194304", 4194304),
     "RECOVERY_MAX_BYTES": ("8388608", 8388608),

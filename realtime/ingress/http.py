@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from heapq import nsmallest
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from klein import Klein
@@ -41,8 +41,10 @@ from ..routing import MAX_PAYLOAD
 from ..security import Security
 from ..transport.site import IEarly, Request
 from .answers import json_answer, refusal
+from .look import Look
 from .moderate import Moderate
 from .publish import Accepted, Ingest
+from .query import limit_of, query_of
 
 _log = Logger()
 
@@ -51,10 +53,6 @@ BODY_LIMIT: Final = MAX_PAYLOAD + 16_384
 
 #: Bytes of a body that are read so that its sender gets a refusal in the API's own words.
 BODY_READ: Final = 1_048_576
-
-#: Rooms in one page of ``GET /v1/rooms``: as it comes, and at the most.
-ROOMS_PAGE: Final = 100
-ROOMS_PAGE_MAX: Final = 1000
 
 
 class Census(Protocol):
@@ -95,12 +93,14 @@ class Api:
         store: IStateStore,
         connections: Census,
         disconnect_user: Callable[[str], Awaitable[int]],
+        look: Look,
     ) -> None:
         self._ingest = ingest
         self._store = store
         self._connections = connections
         self._disconnect_user = disconnect_user
         self._moderate = moderate
+        self._look = look
         self.resource = ApiResource(self._app(), keys, security)
 
     def _app(self) -> Any:
@@ -113,6 +113,7 @@ class Api:
             ("moderate", "DELETE", "/v1/users/<path:user>/connections", self._disconnect),
             ("read", "GET", "/v1/connections/count", self._count),
             *(("moderate", *route) for route in self._moderate.routes()),
+            *self._look.routes(),
         )
         for scope, method, path, handler in routes:
             app.route(path, methods=[method])(_scoped(scope, handler))
@@ -126,8 +127,8 @@ class Api:
         return publishing.addCallback(lambda accepted: json_answer(request, _told(accepted)))
 
     async def _rooms(self, request: Request) -> bytes:
-        query = _query(request)
-        limit = _limit(query.get("limit"))
+        query = query_of(request)
+        limit = limit_of(query)
         after = query.get("after", "")
         if after and not valid_room(after):
             raise InvalidMessage("after: expected a room id")
@@ -267,23 +268,6 @@ def _told(accepted: Accepted) -> dict[str, Any]:
     if accepted.repeated:
         told["repeated"] = True
     return told
-
-
-def _query(request: Request) -> dict[str, str]:
-    """The query's fields; of one that is repeated, the last."""
-    text = request.uri.partition(b"?")[2].decode("ascii", "replace")
-    try:
-        return {name: values[-1] for name, values in parse_qs(text, max_num_fields=10).items()}
-    except ValueError:
-        raise InvalidMessage("the query has more than 10 fields") from None
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return ROOMS_PAGE
-    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= ROOMS_PAGE_MAX:
-        return int(text)
-    raise InvalidMessage(f"limit: expected a whole number from 1 to {ROOMS_PAGE_MAX}")
 
 
 def _user(user: str) -> str:

@@ -14,8 +14,10 @@ from zope.interface import implementer
 from realtime.api_keys import ApiKeys, master_key
 from realtime.broker.interface import IStateStore
 from realtime.ingress.http import BODY_LIMIT, BODY_READ, Api
+from realtime.ingress.look import Look
 from realtime.ingress.moderate import Moderate
 from realtime.ingress.publish import Ingest
+from realtime.inquiries import Inquiries
 from realtime.security import Security
 from realtime.trust.memory import MemoryTrust
 
@@ -56,6 +58,7 @@ class ApiCase(SynchronousTestCase):
             self.disconnected.append(user)
             return 2
 
+        inquiries = Inquiries(self.bus.clock, "n1", self.bus.broker, {}, alone=True)
         return Api(
             keys=self.keys,
             security=Security(self.bus.clock.seconds),
@@ -64,6 +67,7 @@ class ApiCase(SynchronousTestCase):
             store=store,
             connections=FixedCensus(),
             disconnect_user=disconnect,
+            look=Look(self.bus.clock, inquiries, self.bus.broker),
         )
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> Answer:

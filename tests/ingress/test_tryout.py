@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.ingress.tryout import TryOut, page_key
 from realtime.node import Node
-from realtime.settings import Settings
+from realtime.settings import Settings, load
 
 from .bus import Bus
 from .exchange import Answer, Exchange
@@ -75,9 +75,29 @@ class TryOutTests(SynchronousTestCase):
 
 
 class MountTests(SynchronousTestCase):
-    """It is there in development mode only."""
+    """Where the pages are there."""
 
-    def test_production(self) -> None:
+    def test_console(self) -> None:
+        """The console is on in development, off in production, and each otherwise if CONSOLE says so."""
+        bus = Bus()
+        for production, asked, status in (
+            (False, {}, 200),
+            (False, {"CONSOLE": "false"}, 404),
+            (True, {}, 404),
+            (True, {"CONSOLE": "true"}, 200),
+        ):
+            needed = {
+                "JWT_SECRET": SECRET,
+                "API_KEY": "k" * 32,
+                "WS_ALLOWED_ORIGINS": "https://example.com",
+            }
+            mode = {"REALTIME_ENV": "production" if production else "development"}
+            node = Node(load({**needed, **mode, **asked}), clock=bus.clock, wall=bus.wall)
+            exchange = Exchange(node.operator_pages(), bus.clock)
+            self.assertEqual(exchange.ask("GET", "/console/", {}).status, status, (production, asked))
+
+    def test_try_out(self) -> None:
+        """The try-out page is there in development mode only."""
         bus = Bus()
         for env, status in (("development", 200), ("production", 404)):
             settings = Settings(jwt_secret=SECRET, api_key="k" * 32, realtime_env=env)
