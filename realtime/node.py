@@ -39,7 +39,7 @@ from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
 from .memory import group_limit
 from .messages import Audience, Publication
-from .metrics import Metrics
+from .metrics import NO_CONNECTIONS, Metrics
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
@@ -150,7 +150,11 @@ class Node(MultiService):
             self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
-        self.pulse = Pulse(clock, limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE))
+        self.pulse = Pulse(
+            clock,
+            limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
+            beaten=self.metrics.lagged,
+        )
         self.health = self._health()
         self._watch()
 
@@ -163,6 +167,7 @@ class Node(MultiService):
             self._redis = bus.deployment(settings, self._clock, self.metrics.redis)
             shared, store = bus.shared(self._redis, settings, self._clock, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
+            shared.on_heard = self.metrics.redis.heard
             return shared, store
         broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
         self.metrics.watch_logs(
@@ -344,18 +349,20 @@ class Node(MultiService):
     def _watch(self) -> None:
         """Let the metrics read the present figures."""
         self.metrics.watch(
-            connections={
-                transport: partial(self._count, transport) for transport in ("websocket", "polling")
-            },
+            connections=lambda: {**NO_CONNECTIONS, **self.connections.kinds()},
             users=lambda: self.connections.users,
             rooms=lambda: len(self.rooms),
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
         )
-
-    def _count(self, transport: str) -> int:
-        return self.connections.transports()[transport]
+        self.metrics.watch_health(
+            version=__version__,
+            node=self.id,
+            ready=lambda: not self.health.causes(),
+            connections_limit=self.settings.ws_max_connections,
+            memory_limit=self.pulse.limit,
+        )
 
     def _sweep(self) -> None:
         self.guard.sweep()
@@ -385,6 +392,7 @@ class Node(MultiService):
             store=self.store,
             connections=self.connections,
             disconnect_user=self.sessions.disconnect_user,
+            asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
             "API_PORT": (settings.api_port, {"/": api.resource}),

@@ -176,7 +176,7 @@ class Router:
 
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
-        self._metrics.received(event.name, len(event.data))
+        self._metrics.received(event.name, connection.session.protocol, len(event.data))
         try:
             self._limit.take(connection, started, event.name)
             outcome = self._perform(connection, event)

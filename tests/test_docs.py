@@ -31,7 +31,7 @@ NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
     *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name", "timeout"),
-    *("config-settings", "editable", "peers"),
+    *("config-settings", "editable", "peers", "latency"),
 }
 #: First parts of event names.
 EVENT_KINDS = "|".join(sorted({name.partition(":")[0] for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}))

@@ -34,7 +34,7 @@ LEVEL_0 = (
 )
 LEVEL_1 = (
     "wire broker trust routing metrics native deadlines periodic complaints logs banner fetching strangers"
-    " probe"
+    " probe collectors"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -64,7 +64,7 @@ TABLE = (
         "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
     ),
     Row("routing banner", LEVEL_0, "msgspec"),
-    Row("metrics", LEVEL_0, "prometheus_client"),
+    Row("metrics collectors", f"{LEVEL_0} collectors", "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from copy import copy
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -196,9 +198,57 @@ class FigureTests(_AtTheDoor):
         self.websocket(house)
         trust = ("bans", "pending_logins", "limited_users", "jwks_age_seconds")
         self.assertEqual([value(f"realtime_{name}") for name in trust], [1, 1, 0, -1])
-        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
+        self.assertEqual(
+            value("realtime_connections", {"protocol": "socketio", "transport": "websocket"}), 1
+        )
         peer.wire.hang_up()
-        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 0)
+        self.assertEqual(
+            value("realtime_connections", {"protocol": "socketio", "transport": "websocket"}), 0
+        )
+
+    def test_requests(self) -> None:
+        """Requests of services are counted by what they ask for and the status that they get."""
+        house = self.house()
+        key = {"Authorization": "Bearer the key of the api"}
+        self.peer(house, 1).ask("GET", "/v1/rooms", **key)
+        self.peer(house, 1).ask("GET", "/v1/rooms/a:/members", **key)
+        self.peer(house, 1).ask("GET", "/v1/nothing", **key)
+        self.peer(house, 1).ask("GET", "/v1/rooms")
+        value = house.node.metrics.registry.get_sample_value
+        counts = [
+            value("realtime_api_requests_total", {"verb": verb, "status": status})
+            for verb, status in (("rooms", "200"), ("members", "400"), ("other", "404"), ("other", "401"))
+        ]
+        self.assertEqual(counts, [1, 1, 1, 1])
+
+    def test_refreshes(self) -> None:
+        house = self.house()
+        client = house.client("alice")
+        client.call("auth:token_refresh", {"token": house.token("alice")})
+        client.call("auth:token_refresh", {"token": house.token("bob")})
+        value = house.node.metrics.registry.get_sample_value
+        counts = [
+            value("realtime_token_refreshes_total", {"result": name}) for name in ("renewed", "refused")
+        ]
+        self.assertEqual(counts, [1, 1])
+
+    def test_cost_of_a_scrape(self) -> None:
+        """With 10,000 connections metrics are read in less than 50 ms of processor time."""
+        house = self.house(rate_limit_max_connections=10_000, max_memory_bytes=1 << 50)
+        first = house.client("alice").receiver
+        (connection,) = house.node.connections
+        made = [copy(connection) for _ in range(9_999)]
+        for number, one in enumerate(made):
+            one.id = f"c{number}"
+            house.node.connections.add(one)
+        self.assertIsNotNone(first)
+        took = []
+        for _ in range(5):
+            began = time.process_time()
+            answer = self.peer(house, 3).ask("GET", "/metrics")
+            took.append(time.process_time() - began)
+        self.assertIn(b'{protocol="socketio",transport="websocket"} 10000.0', answer.body)
+        self.assertLess(min(took), 0.05)
 
 
 class DrainTests(_AtTheDoor):

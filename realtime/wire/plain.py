@@ -67,6 +67,7 @@ class PlainSession:
     """One client that speaks plain JSON. What it does not understand is refused, and goes no further."""
 
     encoding = NAME
+    protocol = "plain"
     incomplete = False
 
     __slots__ = ("_pings", "_secret")

@@ -101,6 +101,8 @@ class ISession(Interface):
 
     encoding = Attribute("Hashable. Sessions with equal `encoding` share the frames of `encode`.")
 
+    protocol = Attribute("str. What the client speaks, for metrics: 'socketio', 'wamp' or 'plain'.")
+
     incomplete = Attribute("bool. Whether a message has begun of which more frames must come.")
 
     def opening(token: bool) -> list[Command | Send]:

@@ -57,6 +57,8 @@ class SocketIOSession:
     :param max_bytes: what one packet may have in all, with its attachments.
     """
 
+    protocol = "socketio"
+
     def __init__(self, max_bytes: int) -> None:
         self.encoding = WITH_OFFSETS
         self._wanted = WITH_OFFSETS

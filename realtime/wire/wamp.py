@@ -99,6 +99,7 @@ class WampSession:
     """One client that speaks WAMP, by one serializer."""
 
     incomplete = False
+    protocol = "wamp"
 
     __slots__ = (
         *("_codec", "_encoder", "_fault", "_held", "_held_bytes", "_method", "_realm", "_resuming"),
