@@ -12,7 +12,6 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
@@ -24,6 +23,7 @@ from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
 from .connections import Connections, IReceiver
+from .drain import Drain
 from .errors import Close, TooManyConnections
 from .fanout import Fanout
 from .guard import Guard
@@ -73,10 +73,6 @@ STRANGERS: Final = 4096
 
 #: How much of what its control group may use the process has for itself, where nothing else is set.
 MEMORY_SHARE: Final = 0.9
-
-#: Connections closed at once while draining, and the seconds between two such batches.
-DRAIN_BATCH: Final = 200
-DRAIN_PAUSE: Final = 0.1
 
 _NO_UPGRADES: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -156,6 +152,14 @@ class Node(MultiService):
             beaten=self.metrics.lagged,
         )
         self.health = self._health()
+        self.drain = Drain(
+            clock,
+            settle=settings.drain_settle,
+            rate=settings.drain_rate,
+            timeout=settings.drain_timeout,
+            sockets=lambda: [*self.engine.sessions.values(), *self.direct.sessions.values()],
+            settled=self._settled,
+        )
         self._watch()
 
     # -- building
@@ -467,15 +471,14 @@ class Node(MultiService):
         return self.guard.reload()
 
     def stopService(self) -> Deferred[None]:
-        """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""
+        """Drain: turn away who comes, tell and close who is here, within DRAIN_SETTLE and DRAIN_TIMEOUT."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self.health.phase = Phase.DRAINING
-        self._draining = True
         # the ports stay open until then: long-polling fetches its last messages over new connections,
         # and who is new is refused with a 503
-        await self._drain()
+        await self.drain.run()
         for bound in self._ports.values():
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
@@ -493,9 +496,13 @@ class Node(MultiService):
         await maybeDeferred(super().stopService)
         _log.info("stopped")
 
-    async def _drain(self) -> None:
-        """Tell all clients, close them batch by batch, and wait until they are gone."""
-        deadline = self._clock.seconds() + self.settings.drain_timeout
+    def hurry(self) -> None:
+        """Let a drain that is under way come to its end."""
+        self.drain.hurry()
+
+    def _settled(self) -> None:
+        """Balancers know by now: let nobody new in, and tell who is here."""
+        self._draining = True
         now = int(self._wall() * 1000)
         told = {"message": "this node goes down; come back", "reconnect": True, "timestamp": now}
         maintenance = Publication(
@@ -508,15 +515,6 @@ class Node(MultiService):
         )
         # only to those who are here
         self.fanout.deliver(maintenance)
-        waiting = [*self.engine.sessions.values(), *self.direct.sessions.values()]
-        while waiting and self._clock.seconds() < deadline:
-            for socket in waiting[:DRAIN_BATCH]:
-                socket.close(Close.DRAIN)
-            del waiting[:DRAIN_BATCH]
-            if waiting:
-                await deferLater(self._clock, DRAIN_PAUSE)
-        while self._transports() and self._clock.seconds() < deadline:
-            await deferLater(self._clock, DRAIN_PAUSE)
 
 
 def _port(listening: IListeningPort) -> int:

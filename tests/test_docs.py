@@ -30,7 +30,20 @@ PAGES = sorted(
 NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
-    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name", "timeout"),
+    *(
+        "nodaemon",
+        "pidfile",
+        "logfile",
+        "syslog",
+        "rst",
+        "user",
+        "room",
+        "role",
+        "ttl",
+        "name",
+        "timeout",
+        "hurry",
+    ),
     *("config-settings", "editable", "peers", "latency"),
 }
 #: First parts of event names.

@@ -41,7 +41,7 @@ LEVEL_2 = (
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
     " shared_limit folding content spam"
 )
-LEVEL_3 = "router handlers fanout sessions notices peers enforcement"
+LEVEL_3 = "router handlers fanout sessions notices drain peers enforcement"
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.

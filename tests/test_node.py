@@ -286,16 +286,33 @@ class DrainTests(_AtTheDoor):
         house.clock.pump([0.1] * 12)
         self.successResultOf(done)
 
-    def test_many_clients_in_batches(self) -> None:
-        """Many connections are not all closed in one turn."""
-        house = self.house(rate_limit_max_connections=1000)
-        peers = [self.websocket(house, f"u{n}")[1] for n in range(250)]
-        house.node.stopService()
-        closed = sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
-        self.assertEqual(closed, 200)
-        house.clock.advance(0.1)
-        closed += sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
-        self.assertEqual(closed, 250)
+    def test_settle(self) -> None:
+        """For DRAIN_SETTLE the node is not ready, and serves who comes all the same."""
+        house = self.house(drain_settle=5.0)
+        done = house.node.stopService()
+        self.assertEqual(self.peer(house, 2).ask("GET", "/health/ready").status, 503)
+        status, peer = self.websocket(house, "alice")
+        self.assertEqual(status, 101)
+        house.clock.advance(4.9)
+        self.assertNotIn(CLOSE, [opcode for opcode, _ in peer.frames()])
+        house.clock.advance(0.2)
+        self.assertIn(CLOSE, [opcode for opcode, _ in peer.frames()])
+        self.assertEqual(self.websocket(house)[0], 503)
+        peer.wire.hang_up()
+        house.clock.pump([0.1] * 3)
+        self.successResultOf(done)
+
+    def test_hurry(self) -> None:
+        """Told again, it waits for nobody."""
+        house = self.house(drain_settle=5.0, drain_rate=1, drain_timeout=60.0)
+        peers = [self.websocket(house, f"u{n}")[1] for n in range(20)]
+        done = house.node.stopService()
+        house.clock.advance(1)
+        house.node.hurry()
+        closed = [any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers]
+        self.assertEqual(closed, [True] * 20)
+        house.clock.pump([0.1] * 12)
+        self.successResultOf(done)
 
     def test_nobody_there(self) -> None:
         """A node without clients is gone at once."""
