@@ -20,6 +20,9 @@ from .errors import Close
 
 #: Seconds between two batches of closes.
 PAUSE: Final = 0.05
+#: Part of the rate at which connections are closed: what clients wait before they come back differs, so
+#: that more of them come in some seconds than in others.
+HEADROOM: Final = 0.8
 #: Seconds that clients have, once all were closed, to take what was written to them, in a hurry.
 HURRY: Final = 1.0
 
@@ -36,7 +39,7 @@ class Drain:
     """One drain.
 
     :param settle: seconds in which the node is not ready and serves all the same.
-    :param rate: connections that are closed per second, at most.
+    :param rate: clients per second that other nodes are to take, at most; see `HEADROOM`.
     :param timeout: seconds from then on after which whoever is still there is left.
     :param sockets: who is there.
     :param settled: called once nobody new is to come in any more; tells those who are there.
@@ -55,7 +58,7 @@ class Drain:
     ) -> None:
         self._clock = clock
         self._settle = settle
-        self._rate = rate
+        self._rate = rate * HEADROOM
         self._timeout = timeout
         self._sockets = sockets
         self._settled = settled
@@ -84,7 +87,7 @@ class Drain:
             _log.warn(
                 "{count} connections are too many for {rate} a second in {timeout} s: some will be cut",
                 count=len(waiting),
-                rate=self._rate,
+                rate=round(self._rate),
                 timeout=self._timeout,
             )
         await self._close(waiting, began)
@@ -94,8 +97,8 @@ class Drain:
     async def _close(self, waiting: list[Socket], began: float) -> None:
         closed = 0
         while waiting and (self._hurried or self._clock.seconds() < self._deadline):
-            elapsed = self._clock.seconds() - began + PAUSE
-            due = len(waiting) if self._hurried else max(0, int(elapsed * self._rate) - closed)
+            elapsed = self._clock.seconds() - began
+            due = len(waiting) if self._hurried else max(0, int(elapsed * self._rate) + 1 - closed)
             # after a moment in which the process stood still: no more than at any other time
             due = due if self._hurried else min(due, max(1, int(2 * PAUSE * self._rate)))
             for socket in waiting[:due]:

@@ -371,7 +371,8 @@ class Settings:
     drain_rate: int = _set(
         COUNT,
         1000,
-        "At the end: connections closed per second, which is how fast they come to other nodes.",
+        "At the end: clients per second that other nodes are to take; connections are closed a little"
+        " slower.",
     )
     drain_timeout: float = _set(
         milliseconds(0), 10000, "At the end: time for connections to be closed, after DRAIN_SETTLE."

@@ -27,7 +27,7 @@ PAGES = sorted(
 )
 
 #: Words that are written like settings and are none.
-NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
+NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR", "GRAFANA_PASSWORD"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
     *(
@@ -44,7 +44,7 @@ NO_OPTIONS = {
         "timeout",
         "hurry",
     ),
-    *("config-settings", "editable", "peers", "latency"),
+    *("config-settings", "editable", "peers", "latency", "build"),
 }
 #: First parts of event names.
 EVENT_KINDS = "|".join(sorted({name.partition(":")[0] for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}))
