@@ -139,6 +139,8 @@ tools:
 	@.ci/need 'command -v redis-server' redis-server
 	@.ci/need 'command -v chromium' chromium
 	@.ci/need 'command -v cc' gcc libc6-dev
+	@.ci/need 'command -v promtool' prometheus
+	@.ci/need 'command -v haproxy' haproxy
 
 %/node_modules/.installed: %/package.json
 	@.ci/need 'command -v node' nodejs

@@ -14,7 +14,7 @@ from typing import Final, TextIO
 from . import config_file
 from .api_keys import digest
 from .names import valid_room, valid_service, valid_user
-from .probe import VIEWS, Unreachable, ask
+from .probe import VIEWS, Unreachable, ask, drain
 from .settings import SETTINGS, ConfigError, Setting, Settings, load, option, unknown
 
 #: The longest life of a token, a year in seconds.
@@ -110,6 +110,15 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", default=3.0, type=float, metavar="SECONDS", help="for the answer; default %(default)s"
     )
     health.set_defaults(run=_health)
+
+    drain = commands.add_parser(
+        "drain", help="have the node of these settings, on this machine, send its clients away and end"
+    )
+    drain.add_argument("--hurry", action="store_true", help="close all clients at once")
+    drain.add_argument(
+        "--timeout", default=120.0, type=float, metavar="SECONDS", help="to wait; default %(default)s"
+    )
+    drain.set_defaults(run=_drain)
     return parser
 
 
@@ -155,6 +164,16 @@ def _health(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, 
         return 1
     print(text, file=out)
     return 0 if well else 1
+
+
+def _drain(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
+    settings = load(environ, make_state=False)
+    try:
+        drain(settings.api_bind_address, settings.health_check_port, asked.hurry, asked.timeout, out)
+    except Unreachable as error:
+        print(error, file=err)
+        return 1
+    return 0
 
 
 def _token(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:

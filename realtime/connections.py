@@ -211,6 +211,14 @@ class Connections:
         """How many users have a connection here."""
         return len(self._by_user)
 
+    def kinds(self) -> dict[tuple[str, ...], float]:
+        """How many connections there are of each protocol and transport that there is one of."""
+        counts: dict[tuple[str, ...], float] = {}
+        for connection in self._by_id.values():
+            kind = (connection.session.protocol, connection.outlet.transport)
+            counts[kind] = counts.get(kind, 0) + 1
+        return counts
+
     def transports(self) -> dict[str, int]:
         """How many connections use each transport."""
         counts = {"websocket": 0, "polling": 0}

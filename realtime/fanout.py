@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -41,27 +41,36 @@ class Fanout:
         receivers = self._receivers(publication)
         if not receivers:
             return
-        frames: dict[Hashable, Frame] = {}
-        droppable = loss_of(publication.event) is Loss.DROP
-        written = 0
+        # a frame, to how many it was written, and what they speak
+        sent: dict[Hashable, list[Any]] = {}
+        loss = loss_of(publication.event)
+        droppable = loss is Loss.DROP
+        dropped = 0
+        self._metrics.sending = loss.value
         for connection in receivers:
             outlet = connection.outlet
             if droppable and outlet.buffered > DROP_ABOVE:
+                dropped += 1
                 continue
-            frame = frames.get(connection.encoding)
-            if frame is None:
-                frame = frames[connection.encoding] = _encoded(connection, publication)
-            if frame is NOTHING:
+            entry = sent.get(connection.encoding)
+            if entry is None:
+                frame = _encoded(connection, publication)
+                entry = sent[connection.encoding] = [frame, 0, connection.session.protocol]
+            if entry[0] is NOTHING:
                 continue
             try:
-                outlet.write(frame)
-                written += 1
+                outlet.write(entry[0])
+                entry[1] += 1
             except Exception:
                 # One broken transport must not cost the receivers after it.
                 _log.failure("a transport failed; its connection is closed")
                 _give_up(outlet)
+        self._metrics.sending = ""
         late = self._wall() - publication.time / 1000
-        self._metrics.delivered(publication.event, written, late, written * len(publication.data))
+        counts = [(protocol, count) for _, count, protocol in sent.values()]
+        self._metrics.delivered(publication.event, counts, late, len(publication.data))
+        if dropped:
+            self._metrics.dropped(publication.event, dropped)
 
     def wants(self, channel: str) -> bool:
         """Whether a connection of this node is in the channel's room; all are in everyone's."""

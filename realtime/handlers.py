@@ -148,7 +148,7 @@ class Handlers:
         try:
             return await self._refreshed(connection, refresh)
         except RealtimeError as error:
-            self._endings.tell("refresh refused", connection, error.code)
+            self._sessions.refresh_refused(connection, error.code)
             raise
 
     async def _refreshed(self, connection: Connection, refresh: events.TokenRefresh) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -124,6 +125,7 @@ class Health:
             "service": "realtime",
             "version": self._version,
             "node": self._node,
+            "pid": os.getpid(),
             "phase": self.phase.value,
             "uptime": int(self._seconds() - self._started),
             **parts,

@@ -7,26 +7,30 @@ client and no service can make new time series (RELIABILITY.md section 2, row 24
 from __future__ import annotations
 
 import enum
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
+from .collectors import OTHER, SIZES, Count, Counts, Figures, Pairs, Spread, Times
 from .errors import Close, RealtimeError
-from .events import CLIENT_EVENTS, SERVER_EVENTS
-
-OTHER: Final = "other"
+from .events import CLIENT_EVENTS, SERVER_EVENTS, Loss
 
 TRANSPORTS: Final = ("websocket", "polling")
+
+#: What clients speak (`wire.session.ISession.protocol`).
+PROTOCOLS: Final = ("socketio", "wamp", "plain")
+
+#: No connection of any kind; long-polling is Socket.IO's alone.
+NO_CONNECTIONS: Final[Mapping[tuple[str, ...], float]] = {
+    ("socketio", "websocket"): 0,
+    ("socketio", "polling"): 0,
+    ("wamp", "websocket"): 0,
+    ("plain", "websocket"): 0,
+}
 
 #: First parts of channels that services publish to.
 CHANNEL_KINDS: Final = ("booking", "payment", "notification", "ticket", "user", "event", "room", "system")
@@ -55,17 +59,24 @@ RELAY_STATES: Final = ("away", "listener", "taking", "holder", "leaving")
 RELAY_LOST: Final = ("overflow", "passed", "cut")
 STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 
+#: What other services ask for over an API: the routes of `ingress.http` and `ingress.moderate`.
+API_VERBS: Final = (
+    *("publish", "rooms", "members", "presence", "disconnect", "count"),
+    *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
+)
+API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
+
+#: How the renewal of a token ended.
+REFRESHES: Final = ("renewed", "refused")
+
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
-#: Seconds. Deliveries take milliseconds; what waits for a bus or a lookup takes longer.
 #: Whose rate limit was reached: those of messages (`limits.Scope`), and that of connecting.
 SCOPES: Final = ("connection", "user", "address", "event", "handshake")
 
 #: What became of what clients said.
 MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")
-
-BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 def error_codes() -> Iterator[str]:
@@ -77,81 +88,7 @@ def error_codes() -> Iterator[str]:
         pending += error.__subclasses__()
 
 
-class _Counts(Collector):
-    """A counter with one label, whose values are known beforehand.
-
-    Plain numbers, since all is counted in the reactor's thread: Prometheus' own counters take a lock
-    for each addition, which several per message are felt.
-    """
-
-    __slots__ = ("_counts", "_family")
-
-    def __init__(self, name: str, text: str, label: str, values: Iterable[str]) -> None:
-        self._family = (name, text, (label,))
-        self._counts: dict[str, float] = dict.fromkeys((*sorted(set(values)), OTHER), 0)
-
-    def add(self, value: str, amount: float = 1) -> None:
-        counts = self._counts
-        counts[value if value in counts else OTHER] += amount
-
-    def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
-        name, text, labels = self._family
-        family = CounterMetricFamily(name, text, labels=labels)
-        for value, count in self._counts.items():
-            family.add_metric((value,), count)
-        yield family
-
-
-class _Count(Collector):
-    """A counter without a label, a plain number too."""
-
-    __slots__ = ("_count", "_family")
-
-    def __init__(self, name: str, text: str) -> None:
-        self._family = (name, text)
-        self._count = 0.0
-
-    def add(self, amount: float = 1) -> None:
-        self._count += amount
-
-    def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
-        yield CounterMetricFamily(*self._family, value=self._count)
-
-
-class _Times(Collector):
-    """A histogram of seconds with one label; a value appears once it has been observed."""
-
-    __slots__ = ("_family", "_seen", "_values")
-
-    def __init__(self, name: str, text: str, label: str, values: Iterable[str]) -> None:
-        self._family = (name, text, (label,))
-        self._values = frozenset(values)
-        # value -> observations per bucket, the last for what is above all of them; their sum behind
-        self._seen: dict[str, list[float]] = {}
-
-    def add(self, value: str, seconds: float) -> None:
-        seen = self._seen.get(value)
-        if seen is None:
-            value = value if value in self._values else OTHER
-            seen = self._seen.setdefault(value, [0.0] * (len(BUCKETS) + 2))
-        seconds = max(0.0, seconds)
-        seen[bisect_left(BUCKETS, seconds)] += 1
-        seen[-1] += seconds
-
-    def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
-        name, text, labels = self._family
-        family = HistogramMetricFamily(name, text, labels=labels)
-        bounds = [*map(floatToGoString, BUCKETS), "+Inf"]
-        for value, seen in self._seen.items():
-            totals = accumulate(seen[:-1])
-            family.add_metric((value,), list(zip(bounds, totals, strict=True)), seen[-1])
-        yield family
-
-
-_Collector = TypeVar("_Collector", _Counts, _Count, _Times)
+_Collector = TypeVar("_Collector", Counts, Count, Times, Pairs, Spread, Figures)
 
 
 class RelayFigures(Protocol):
@@ -181,8 +118,8 @@ class RedisMetrics:
     """What the connections to Redis count; all zero on the embedded broker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counts(name: str, text: str, label: str, values: Iterable[str]) -> _Counts:
-            counter = _Counts(f"realtime_redis_{name}", text, label, values)
+        def counts(name: str, text: str, label: str, values: Iterable[str]) -> Counts:
+            counter = Counts(f"realtime_redis_{name}", text, label, values)
             registry.register(counter)
             return counter
 
@@ -192,6 +129,10 @@ class RedisMetrics:
         )
         self._connects = counts("connects", "Connections to Redis that came up.", "link", LINKS)
         self._disconnects = counts("disconnects", "Connections to Redis that were lost.", "link", LINKS)
+        self._bus_lag = Spread(
+            "realtime_bus_lag_seconds", "From a probe's publication until it was heard on this node."
+        )
+        registry.register(self._bus_lag)
         self._gauges = {
             name: Gauge(f"realtime_{name}", text, registry=registry)
             for name, text in (
@@ -241,6 +182,10 @@ class RedisMetrics:
         for name, figure in figures.items():
             self._gauges[name].set_function(figure)
 
+    def heard(self, seconds: float) -> None:
+        """A probe that this node published came back to it after so long."""
+        self._bus_lag.add(seconds)
+
     def commands(self, link: str, count: int) -> None:
         """So many more commands were sent over a connection."""
         self._commands.add(link, count)
@@ -267,9 +212,12 @@ class Metrics:
 
     A method that is called per message costs a dict look-up and an addition; a fan-out calls
     `delivered` once, however many receivers it has.
+
+    :ivar sending: the loss class of the fan-out that is being written now; nothing between fan-outs.
     """
 
     def __init__(self) -> None:
+        self.sending = ""
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -280,14 +228,14 @@ class Metrics:
         self._name_publication_counters()
         self.redis = RedisMetrics(self.registry)
 
-    def _counter(self, name: str, text: str) -> _Count:
-        return self._registered(_Count(f"realtime_{name}", text))
+    def _counter(self, name: str, text: str) -> Count:
+        return self._registered(Count(f"realtime_{name}", text))
 
-    def _counts(self, name: str, text: str, label: str, values: Iterable[str]) -> _Counts:
-        return self._registered(_Counts(f"realtime_{name}", text, label, values))
+    def _counts(self, name: str, text: str, label: str, values: Iterable[str]) -> Counts:
+        return self._registered(Counts(f"realtime_{name}", text, label, values))
 
-    def _times(self, name: str, text: str, events: Iterable[str]) -> _Times:
-        return self._registered(_Times(f"realtime_{name}", text, "event", events))
+    def _times(self, name: str, text: str, events: Iterable[str]) -> Times:
+        return self._registered(Times(f"realtime_{name}", text, "event", events))
 
     def _registered(self, collector: _Collector) -> _Collector:
         self.registry.register(collector)
@@ -297,7 +245,9 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"realtime_{name}", text, labels, registry=self.registry)
 
-        self._connections = gauge("connections", "Open connections.", "transport")
+        self._connections = self._registered(
+            Figures("realtime_connections", "Open connections.", ("protocol", "transport"))
+        )
         self._users = gauge("users", "Users with a connection on this node.")
         self._rooms = gauge("rooms", "Rooms with a connection on this node.")
         self._members = gauge("room_members", "Memberships of connections in rooms.")
@@ -310,6 +260,14 @@ class Metrics:
         self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
         self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
         self._limited_users = gauge("limited_users", "Users of whom a rate limit is remembered.")
+        self._ready = gauge("ready", "Whether the node wants new connections.")
+        self._connections_limit = gauge("connections_limit", "The most connections of this node.")
+        self._memory_limit = gauge(
+            "memory_limit_bytes", "Memory past which the node takes no new connections; 0 for no limit."
+        )
+        self._info = self._registered(
+            Figures("realtime_info", "1; which version this is, and which node.", ("version", "node"))
+        )
         self._keys_age = gauge(
             "jwks_age_seconds", "Since the keys of JWT_JWKS_URL were fetched; -1 for never, or without one."
         )
@@ -324,18 +282,30 @@ class Metrics:
         self._recoveries = self._counts(
             "recoveries", "Attempts to take up a session.", "result", RECOVERIES
         )
-        self._slow_consumers = self._counter(
-            "slow_consumers", "Connections closed because they did not read."
+        self._slow_consumers = self._counts(
+            "slow_consumers",
+            "Connections closed because they did not read, by the loss class of what did not fit.",
+            "loss",
+            [loss.value for loss in Loss],
         )
+        self._refreshes = self._counts("token_refreshes", "Renewals of tokens.", "result", REFRESHES)
         self._sweeps = self._counter("presence_sweeps", "Runs of the presence sweep.")
 
     def _name_message_counters(self) -> None:
-        self._received = self._counts("messages_received", "Events from clients.", "event", CLIENT_EVENTS)
-        self._received_bytes = self._counter("received_bytes", "Bytes of messages from clients.")
-        self._sent = self._counts(
-            "messages_sent", "Events to clients, one per receiver.", "event", SERVER_EVENTS
+        def pairs(name: str, text: str, events: Iterable[str]) -> Pairs:
+            labels = ("event", "protocol")
+            return self._registered(Pairs(f"realtime_{name}", text, labels, events, PROTOCOLS))
+
+        self._received = pairs("messages_received", "Events from clients.", CLIENT_EVENTS)
+        self._received_bytes = pairs("received_bytes", "Bytes of payloads from clients.", CLIENT_EVENTS)
+        self._sent = pairs("messages_sent", "Events to clients, one per receiver.", SERVER_EVENTS)
+        self._sent_bytes = pairs("sent_bytes", "Bytes of payloads to clients.", SERVER_EVENTS)
+        self._dropped = self._counts(
+            "messages_dropped", "Events that a slow receiver did without.", "event", SERVER_EVENTS
         )
-        self._sent_bytes = self._counter("sent_bytes", "Bytes of messages to clients.")
+        self._receivers = self._registered(
+            Spread("realtime_fanout_receivers", "Receivers of a fan-out on this node.", SIZES)
+        )
         self._refusals = self._counts("refusals", "Client events refused.", "code", self._codes)
         self._rate_limited = self._counts(
             "rate_limited", "Messages and connections over a rate limit, refused or not.", "scope", SCOPES
@@ -358,6 +328,18 @@ class Metrics:
             registry=self.registry,
         )
         self._outcomes = self._codes | {"accepted", "repeated"}
+        self._api = self._registered(
+            Pairs(
+                "realtime_api_requests",
+                "Requests of other services, by what they asked for.",
+                ("verb", "status"),
+                API_VERBS,
+                API_STATUSES,
+            )
+        )
+        self._lag = self._registered(
+            Spread("realtime_reactor_lag_seconds", "By how much the reactor was late, four times a second.")
+        )
         self._repeated = self._counter(
             "publications_repeated", "Publications known by their idempotency key."
         )
@@ -365,7 +347,7 @@ class Metrics:
     def watch(
         self,
         *,
-        connections: Mapping[str, Callable[[], float]],
+        connections: Callable[[], Mapping[tuple[str, ...], float]],
         users: Callable[[], float],
         rooms: Callable[[], float],
         members: Callable[[], float],
@@ -374,15 +356,30 @@ class Metrics:
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
-        :param connections: by transport, one of `TRANSPORTS`.
+        :param connections: by protocol and transport, of `PROTOCOLS` and `TRANSPORTS`.
         """
-        for transport in TRANSPORTS:
-            self._connections.labels(transport).set_function(connections[transport])
+        self._connections.read = connections
         self._users.set_function(users)
         self._rooms.set_function(rooms)
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
+
+    def watch_health(
+        self,
+        *,
+        version: str,
+        node: str,
+        ready: Callable[[], bool],
+        connections_limit: int,
+        memory_limit: int,
+    ) -> None:
+        """Tell who this is, whether it is ready, and what its limits are."""
+        info: dict[tuple[str, ...], float] = {(version, node): 1.0}
+        self._info.read = lambda: info
+        self._ready.set_function(lambda: float(ready()))
+        self._connections_limit.set(connections_limit)
+        self._memory_limit.set(memory_limit)
 
     def watch_trust(
         self,
@@ -424,10 +421,10 @@ class Metrics:
         """A connection was not let in; `code` is a refusal's, or one of `FAULTS`."""
         self._handshakes.add(code)
 
-    def received(self, event: str, size: int) -> None:
+    def received(self, event: str, protocol: str, size: int) -> None:
         """A client sent an event; `size` is the bytes of its payload."""
-        self._received.add(event)
-        self._received_bytes.add(size)
+        self._received.add(event, protocol)
+        self._received_bytes.add(event, protocol, size)
 
     def processed(self, event: str, seconds: float) -> None:
         """A client's event was handled."""
@@ -445,20 +442,43 @@ class Metrics:
         """Moderation did something about a message; `what` is one of `MODERATED`."""
         self._moderated.add(what)
 
-    def sent(self, event: str, size: int) -> None:
+    def sent(self, event: str, protocol: str, size: int) -> None:
         """An event went to one client alone."""
-        self._sent.add(event)
-        self._sent_bytes.add(size)
+        self._sent.add(event, protocol)
+        self._sent_bytes.add(event, protocol, size)
 
-    def delivered(self, event: str, receivers: int, seconds: float, size: int = 0) -> None:
+    def delivered(
+        self, event: str, receivers: Iterable[tuple[str, int]], seconds: float, size: int = 0
+    ) -> None:
         """A fan-out was written: once per fan-out.
 
+        :param receivers: how many speak each protocol.
         :param seconds: since the publication came in.
-        :param size: the bytes written, to all receivers together.
+        :param size: the bytes of the payload.
         """
-        self._sent.add(event, receivers)
-        self._sent_bytes.add(size)
+        total = 0
+        for protocol, count in receivers:
+            total += count
+            self._sent.add(event, protocol, count)
+            self._sent_bytes.add(event, protocol, count * size)
+        self._receivers.add(total)
         self._delivery.add(event, seconds)
+
+    def dropped(self, event: str, receivers: int) -> None:
+        """So many receivers of a fan-out had too much waiting, and did without."""
+        self._dropped.add(event, receivers)
+
+    def lagged(self, seconds: float) -> None:
+        """The reactor was late by so much."""
+        self._lag.add(seconds)
+
+    def asked(self, verb: str, status: int) -> None:
+        """Another service asked for something (`API_VERBS`), and was answered."""
+        self._api.add(verb, str(status))
+
+    def refreshed(self, result: str) -> None:
+        """A client wanted its token renewed; `result` is one of `REFRESHES`."""
+        self._refreshes.add(result)
 
     def published(self, kind: str, outcome: str) -> None:
         """A service published.
@@ -482,7 +502,7 @@ class Metrics:
 
     def slow_consumer(self) -> None:
         """A connection is closed because it does not read what it is sent."""
-        self._slow_consumers.add()
+        self._slow_consumers.add(self.sending)
 
     def presence_swept(self) -> None:
         """The presence sweep ran."""

@@ -12,7 +12,6 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
@@ -25,6 +24,7 @@ from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
 from .census import Census
 from .connections import Connections, IReceiver
+from .drain import Drain
 from .errors import Close, TooManyConnections
 from .fanout import Fanout
 from .figures import figures
@@ -43,7 +43,7 @@ from .ingress.tryout import TryOut
 from .inquiries import Inquiries
 from .memory import group_limit
 from .messages import Audience, Publication
-from .metrics import Metrics
+from .metrics import NO_CONNECTIONS, Metrics
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
@@ -80,10 +80,6 @@ STRANGERS: Final = 4096
 
 #: How much of what its control group may use the process has for itself, where nothing else is set.
 MEMORY_SHARE: Final = 0.9
-
-#: Connections closed at once while draining, and the seconds between two such batches.
-DRAIN_BATCH: Final = 200
-DRAIN_PAUSE: Final = 0.1
 
 #: The name of the console, and of its mount.
 CONSOLE: Final = "console"
@@ -173,8 +169,20 @@ class Node(MultiService):
             self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
-        self.pulse = Pulse(clock, limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE))
+        self.pulse = Pulse(
+            clock,
+            limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
+            beaten=self.metrics.lagged,
+        )
         self.health = self._health()
+        self.drain = Drain(
+            clock,
+            settle=settings.drain_settle,
+            rate=settings.drain_rate,
+            timeout=settings.drain_timeout,
+            sockets=lambda: [*self.engine.sessions.values(), *self.direct.sessions.values()],
+            settled=self._settled,
+        )
         self._watch()
 
     # -- building
@@ -186,6 +194,7 @@ class Node(MultiService):
             self._redis = bus.deployment(settings, self._clock, self.metrics.redis)
             shared, store = bus.shared(self._redis, settings, self._clock, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
+            shared.on_heard = self.metrics.redis.heard
             return shared, store
         broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
         self.metrics.watch_logs(
@@ -378,18 +387,20 @@ class Node(MultiService):
     def _watch(self) -> None:
         """Let the metrics read the present figures."""
         self.metrics.watch(
-            connections={
-                transport: partial(self._count, transport) for transport in ("websocket", "polling")
-            },
+            connections=lambda: {**NO_CONNECTIONS, **self.connections.kinds()},
             users=lambda: self.connections.users,
             rooms=lambda: len(self.rooms),
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
         )
-
-    def _count(self, transport: str) -> int:
-        return self.connections.transports()[transport]
+        self.metrics.watch_health(
+            version=__version__,
+            node=self.id,
+            ready=lambda: not self.health.causes(),
+            connections_limit=self.settings.ws_max_connections,
+            memory_limit=self.pulse.limit,
+        )
 
     def _sweep(self) -> None:
         self.guard.sweep()
@@ -420,6 +431,7 @@ class Node(MultiService):
             connections=self.connections,
             disconnect_user=self.sessions.user_endings.disconnect_user,
             look=Look(self._clock, self.inquiries, self.broker),
+            asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
             "API_PORT": (settings.api_port, {"/": api.resource, **self.operator_pages()}),
@@ -494,15 +506,14 @@ class Node(MultiService):
         return self.guard.reload()
 
     def stopService(self) -> Deferred[None]:
-        """Drain: turn away who comes, tell and close who is here, within DRAIN_TIMEOUT."""
+        """Drain: turn away who comes, tell and close who is here, within DRAIN_SETTLE and DRAIN_TIMEOUT."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self.health.phase = Phase.DRAINING
-        self._draining = True
         # the ports stay open until then: long-polling fetches its last messages over new connections,
         # and who is new is refused with a 503
-        await self._drain()
+        await self.drain.run()
         for bound in self._ports.values():
             await maybeDeferred(bound.stopListening)
         self.sessions.stop()
@@ -520,9 +531,13 @@ class Node(MultiService):
         await maybeDeferred(super().stopService)
         _log.info("stopped")
 
-    async def _drain(self) -> None:
-        """Tell all clients, close them batch by batch, and wait until they are gone."""
-        deadline = self._clock.seconds() + self.settings.drain_timeout
+    def hurry(self) -> None:
+        """Let a drain that is under way come to its end."""
+        self.drain.hurry()
+
+    def _settled(self) -> None:
+        """Balancers know by now: let nobody new in, and tell who is here."""
+        self._draining = True
         now = int(self._wall() * 1000)
         told = {"message": "this node goes down; come back", "reconnect": True, "timestamp": now}
         maintenance = Publication(
@@ -535,15 +550,6 @@ class Node(MultiService):
         )
         # only to those who are here
         self.fanout.deliver(maintenance)
-        waiting = [*self.engine.sessions.values(), *self.direct.sessions.values()]
-        while waiting and self._clock.seconds() < deadline:
-            for socket in waiting[:DRAIN_BATCH]:
-                socket.close(Close.DRAIN)
-            del waiting[:DRAIN_BATCH]
-            if waiting:
-                await deferLater(self._clock, DRAIN_PAUSE)
-        while self._transports() and self._clock.seconds() < deadline:
-            await deferLater(self._clock, DRAIN_PAUSE)
 
 
 def _port(listening: IListeningPort) -> int:

@@ -92,7 +92,7 @@ class Notices:
         self._write(connection, event, msgspec.json.encode(told), sequence)
 
     def _write(self, connection: Connection, event: str, data: bytes, sequence: Sequence | None) -> None:
-        self._metrics.sent(event, len(data))
+        self._metrics.sent(event, connection.session.protocol, len(data))
         frame = connection.session.event(event, data, sequence)
         connection.reencode()
         if frame is not NOTHING:

@@ -179,7 +179,7 @@ class Router:
 
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
-        self._metrics.received(event.name, len(event.data))
+        self._metrics.received(event.name, connection.session.protocol, len(event.data))
         if connection.watch is not None:
             connection.watch.received(event.name, event.data)
         try:

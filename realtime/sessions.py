@@ -268,6 +268,12 @@ class Sessions:
         if identity.user != connection.user:
             raise OtherSubject()
         await self._renew(connection, identity)
+        self._metrics.refreshed("renewed")
+
+    def refresh_refused(self, connection: Connection, code: str) -> None:
+        """``auth:token_refresh`` was refused with this code."""
+        self._metrics.refreshed("refused")
+        self.endings.tell("refresh refused", connection, code)
 
     async def _renew(self, connection: Connection, identity: Identity) -> None:
         connection.identity = identity

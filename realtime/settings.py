@@ -368,7 +368,21 @@ class Settings:
         5000,
         "By how much the reactor may be late until /health/live says that it is stuck.",
     )
-    drain_timeout: float = _set(milliseconds(0), 10000, "Time for connections to be closed at the end.")
+    drain_settle: float = _set(
+        milliseconds(0),
+        0,
+        "At the end: time in which the node is not ready and serves all the same, until balancers know.",
+        "5000",
+    )
+    drain_rate: int = _set(
+        COUNT,
+        1000,
+        "At the end: clients per second that other nodes are to take; connections are closed a little"
+        " slower.",
+    )
+    drain_timeout: float = _set(
+        milliseconds(0), 10000, "At the end: time for connections to be closed, after DRAIN_SETTLE."
+    )
 
     @property
     def production(self) -> bool:

@@ -82,9 +82,11 @@ class Realtime(MultiService):
 
     :param twistd: twistd's own options.
     :ivar reload: what SIGHUP does; it ends the process while there is nothing.
+    :ivar hurry: what a second SIGTERM does; it ends the process while there is nothing.
     """
 
     reload: Callable[[], object] | None = None
+    hurry: Callable[[], object] | None = None
 
     def __init__(self, twistd: Mapping[str, Any]) -> None:
         super().__init__()
@@ -164,6 +166,7 @@ def makeService(
         raise SystemExit(str(error)) from None
     made.setServiceParent(service)
     service.reload = getattr(made, "reload", None)
+    service.hurry = getattr(made, "hurry", None)
     return service
 
 
@@ -185,7 +188,8 @@ def _greet(settings: Settings, port: int) -> None:
 
 
 def _take_signals(service: Realtime) -> None:
-    """Let SIGTERM and SIGINT end the process with status 0, after the drain; a second one at once.
+    """Let SIGTERM and SIGINT end the process with status 0, after the drain; a second one hurries the
+    drain, a third one ends the process at once.
 
     By Twisted's own handlers it would die of the signal, and a second one would be a logged error.
     """
@@ -193,14 +197,21 @@ def _take_signals(service: Realtime) -> None:
     if reload is not None:
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
 
-    def stop(number: int, frame: object) -> None:
+    def then(handler: Any) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_DFL)
+            signal.signal(name, handler)
+
+    def stop(number: int, frame: object) -> None:
+        then(again if service.hurry is not None else signal.SIG_DFL)
         # not here, where the signal may have interrupted a line that is being written
         reactor.callFromThread(_stop, signal.Signals(number).name)
 
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, stop)
+    def again(number: int, frame: object) -> None:
+        then(signal.SIG_DFL)
+        if service.hurry is not None:
+            reactor.callFromThread(service.hurry)
+
+    then(stop)
 
 
 def _stop(reason: str) -> None:

@@ -27,11 +27,24 @@ PAGES = sorted(
 )
 
 #: Words that are written like settings and are none.
-NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR"}
+NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR", "GRAFANA_PASSWORD"}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
-    *("nodaemon", "pidfile", "logfile", "syslog", "rst", "user", "room", "role", "ttl", "name", "timeout"),
-    *("config-settings", "editable", "peers"),
+    *(
+        "nodaemon",
+        "pidfile",
+        "logfile",
+        "syslog",
+        "rst",
+        "user",
+        "room",
+        "role",
+        "ttl",
+        "name",
+        "timeout",
+        "hurry",
+    ),
+    *("config-settings", "editable", "peers", "latency", "build"),
 }
 #: First parts of event names.
 EVENT_KINDS = "|".join(sorted({name.partition(":")[0] for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}))

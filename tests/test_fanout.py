@@ -144,6 +144,8 @@ class FanoutTests(SynchronousTestCase):
         a, b = self.member("a", "r"), self.member("b", "r", encoding="b")
 
         class Failing:
+            protocol = "plain"
+
             def encode(self, publication: Publication) -> None:
                 raise ValueError("no")
 
@@ -158,6 +160,8 @@ class FanoutTests(SynchronousTestCase):
         self.member("b", "r")
         self.deliver(rooms=frozenset("r"))
         value = self.metrics.registry.get_sample_value
-        self.assertEqual(value("realtime_messages_sent_total", {"event": "room:message"}), 2)
+        self.assertEqual(
+            value("realtime_messages_sent_total", {"event": "room:message", "protocol": "socketio"}), 2
+        )
         self.assertEqual(value("realtime_delivery_seconds_count", {"event": "room:message"}), 1)
         self.assertEqual(value("realtime_delivery_seconds_sum", {"event": "room:message"}), 0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -89,6 +91,7 @@ class HealthTests(SynchronousTestCase):
                 "service": "realtime",
                 "version": "1.2.3",
                 "node": "n1",
+                "pid": os.getpid(),
                 "phase": "serving",
                 "uptime": 90,
                 "reactor": {"status": "healthy", "lag": 0.0, "worstLag": 0.0, "maxLag": 5000.0},

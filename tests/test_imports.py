@@ -34,7 +34,7 @@ LEVEL_0 = (
 )
 LEVEL_1 = (
     "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
-    " strangers probe"
+    " strangers probe collectors"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -43,7 +43,7 @@ LEVEL_2 = (
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
-    " admission entrance recovery notices peers enforcement inquiries watches census"
+    " admission entrance recovery notices drain peers enforcement inquiries watches census"
 )
 LEVEL_4 = "transport ingress"
 
@@ -67,7 +67,7 @@ TABLE = (
         "msgspec zope.interface twisted txredisapi hiredis OpenSSL service_identity",
     ),
     Row("routing banner", LEVEL_0, "msgspec"),
-    Row("metrics figures", LEVEL_0, "prometheus_client"),
+    Row("metrics figures collectors", f"{LEVEL_0} collectors", "prometheus_client"),
     Row("native", LEVEL_0, "cffi"),
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),

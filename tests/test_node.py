@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from copy import copy
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -196,9 +198,57 @@ class FigureTests(_AtTheDoor):
         self.websocket(house)
         trust = ("bans", "pending_logins", "limited_users", "jwks_age_seconds")
         self.assertEqual([value(f"realtime_{name}") for name in trust], [1, 1, 0, -1])
-        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
+        self.assertEqual(
+            value("realtime_connections", {"protocol": "socketio", "transport": "websocket"}), 1
+        )
         peer.wire.hang_up()
-        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 0)
+        self.assertEqual(
+            value("realtime_connections", {"protocol": "socketio", "transport": "websocket"}), 0
+        )
+
+    def test_requests(self) -> None:
+        """Requests of services are counted by what they ask for and the status that they get."""
+        house = self.house()
+        key = {"Authorization": "Bearer the key of the api"}
+        self.peer(house, 1).ask("GET", "/v1/rooms", **key)
+        self.peer(house, 1).ask("GET", "/v1/rooms/a:/members", **key)
+        self.peer(house, 1).ask("GET", "/v1/nothing", **key)
+        self.peer(house, 1).ask("GET", "/v1/rooms")
+        value = house.node.metrics.registry.get_sample_value
+        counts = [
+            value("realtime_api_requests_total", {"verb": verb, "status": status})
+            for verb, status in (("rooms", "200"), ("members", "400"), ("other", "404"), ("other", "401"))
+        ]
+        self.assertEqual(counts, [1, 1, 1, 1])
+
+    def test_refreshes(self) -> None:
+        house = self.house()
+        client = house.client("alice")
+        client.call("auth:token_refresh", {"token": house.token("alice")})
+        client.call("auth:token_refresh", {"token": house.token("bob")})
+        value = house.node.metrics.registry.get_sample_value
+        counts = [
+            value("realtime_token_refreshes_total", {"result": name}) for name in ("renewed", "refused")
+        ]
+        self.assertEqual(counts, [1, 1])
+
+    def test_cost_of_a_scrape(self) -> None:
+        """With 10,000 connections metrics are read in less than 50 ms of processor time."""
+        house = self.house(rate_limit_max_connections=10_000, max_memory_bytes=1 << 50)
+        first = house.client("alice").receiver
+        (connection,) = house.node.connections
+        made = [copy(connection) for _ in range(9_999)]
+        for number, one in enumerate(made):
+            one.id = f"c{number}"
+            house.node.connections.add(one)
+        self.assertIsNotNone(first)
+        took = []
+        for _ in range(5):
+            began = time.process_time()
+            answer = self.peer(house, 3).ask("GET", "/metrics")
+            took.append(time.process_time() - began)
+        self.assertIn(b'{protocol="socketio",transport="websocket"} 10000.0', answer.body)
+        self.assertLess(min(took), 0.05)
 
 
 class DrainTests(_AtTheDoor):
@@ -236,16 +286,33 @@ class DrainTests(_AtTheDoor):
         house.clock.pump([0.1] * 12)
         self.successResultOf(done)
 
-    def test_many_clients_in_batches(self) -> None:
-        """Many connections are not all closed in one turn."""
-        house = self.house(rate_limit_max_connections=1000)
-        peers = [self.websocket(house, f"u{n}")[1] for n in range(250)]
-        house.node.stopService()
-        closed = sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
-        self.assertEqual(closed, 200)
-        house.clock.advance(0.1)
-        closed += sum(any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers)
-        self.assertEqual(closed, 250)
+    def test_settle(self) -> None:
+        """For DRAIN_SETTLE the node is not ready, and serves who comes all the same."""
+        house = self.house(drain_settle=5.0)
+        done = house.node.stopService()
+        self.assertEqual(self.peer(house, 2).ask("GET", "/health/ready").status, 503)
+        status, peer = self.websocket(house, "alice")
+        self.assertEqual(status, 101)
+        house.clock.advance(4.9)
+        self.assertNotIn(CLOSE, [opcode for opcode, _ in peer.frames()])
+        house.clock.advance(0.2)
+        self.assertIn(CLOSE, [opcode for opcode, _ in peer.frames()])
+        self.assertEqual(self.websocket(house)[0], 503)
+        peer.wire.hang_up()
+        house.clock.pump([0.1] * 3)
+        self.successResultOf(done)
+
+    def test_hurry(self) -> None:
+        """Told again, it waits for nobody."""
+        house = self.house(drain_settle=5.0, drain_rate=1, drain_timeout=60.0)
+        peers = [self.websocket(house, f"u{n}")[1] for n in range(20)]
+        done = house.node.stopService()
+        house.clock.advance(1)
+        house.node.hurry()
+        closed = [any(opcode == CLOSE for opcode, _ in peer.frames()) for peer in peers]
+        self.assertEqual(closed, [True] * 20)
+        house.clock.pump([0.1] * 12)
+        self.successResultOf(done)
 
     def test_nobody_there(self) -> None:
         """A node without clients is gone at once."""

@@ -98,6 +98,8 @@ DEFAULTS = {
     "MAX_LOG_BYTES": ("268435456", 268435456),
     "MAX_MEMORY_BYTES": ("0", 0),
     "HEALTH_MAX_LAG": ("5000", 5.0),
+    "DRAIN_SETTLE": ("0", 0.0),
+    "DRAIN_RATE": ("1000", 1000),
     "DRAIN_TIMEOUT": ("10000", 10.0),
 }
 

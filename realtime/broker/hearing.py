@@ -42,7 +42,12 @@ PROBE_TIMEOUT: Final = 2.0
 
 
 class IBus(Protocol):
-    """What hearing needs of the bus: its scripts."""
+    """What hearing needs of the bus: its scripts.
+
+    :ivar on_heard: to be called with the seconds that a probe took until it was heard.
+    """
+
+    on_heard: Callable[[float], object]
 
     def run(self, name: str, *args: bytes | str | int) -> Deferred[Any]:
         """The answer of a script that may change something."""
@@ -238,6 +243,7 @@ class Hearing:
     def _probed(self) -> None:
         self._probe_token = b""
         self.round_trip = self._clock.seconds() - self._probe_sent
+        self._bus.on_heard(self.round_trip)
         if not self.line.stopped:
             # Their markers would have come before the probe.
             for token in self._probe_marked:

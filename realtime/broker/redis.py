@@ -67,6 +67,7 @@ class RedisBroker:
         `subscriber_up`, `subscriber_down` and `message` are to be called.
     :param sharded: whether the subscriber connection listens by sharded pub/sub.
     :param max_bytes: bytes that may be read of one channel's log.
+    :ivar on_heard: called with the seconds that each probe took from its publication until it was heard.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class RedisBroker:
         self._refuses = False
         self._complain_next = 0.0
         self._resuming: list[Deferred[None]] | None = None
+        self.on_heard: Callable[[float], object] = _unheard
 
     # -- life
 
@@ -376,6 +378,10 @@ class RedisBroker:
             raise BrokerUnavailable()
         texts = [text for texts in answer[2:] for text in texts]
         return recovered(record, texts, parse_place(answer[1]), limit)
+
+
+def _unheard(seconds: float) -> None:
+    """Nobody counts."""
 
 
 def arguments(publication: Publication, key: str | None) -> tuple[Argument, ...]:

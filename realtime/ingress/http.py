@@ -81,6 +81,8 @@ class Api:
     """The HTTP API of one node.
 
     :param disconnect_user: ends all connections of a user for good, and says how many.
+    :param asked: is told of each request, what it asked for (`metrics.API_VERBS`; empty for nothing that
+        there is) and the status of its answer.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Api:
         connections: Census,
         disconnect_user: Callable[[str], Awaitable[int]],
         look: Look,
+        asked: Callable[[str, int], object] = lambda verb, status: None,
     ) -> None:
         self._ingest = ingest
         self._store = store
@@ -101,7 +104,7 @@ class Api:
         self._disconnect_user = disconnect_user
         self._moderate = moderate
         self._look = look
-        self.resource = ApiResource(self._app(), keys, security)
+        self.resource = ApiResource(self._app(), keys, security, asked)
 
     def _app(self) -> Any:
         app = Klein()
@@ -169,8 +172,11 @@ class ApiResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, app: Any, keys: ApiKeys, security: Security) -> None:
+    def __init__(
+        self, app: Any, keys: ApiKeys, security: Security, asked: Callable[[str, int], object]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._asked = asked
         self._routes = app.resource()
         self._keys = keys
         self._security = security
@@ -185,9 +191,14 @@ class ApiResource(Resource):
             if isinstance(error, Unauthorized):
                 self._security.tell("api refused", address=_peer(request), reason=error.code)
             body = refusal(request, error)
+            self._asked("", error.status)
             request.answer(error.status, body)
             return False
+        request.notifyFinish().addBoth(self._finished, request)
         return True
+
+    def _finished(self, result: object, request: Request) -> None:
+        self._asked(request.asked, request.code)
 
     def _check(self, request: Request) -> None:
         """Judge the head: before a body is read, and before klein sees what it can't decode."""
@@ -217,6 +228,7 @@ def _scoped(scope: Scope, handler: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(handler)  # klein tells endpoints apart by their names
     def handle(request: Request, **found: str) -> Any:
         key: ApiKey = request.found
+        request.asked = handler.__name__.strip("_")
         key.check(scope)
         return handler(request, **found)
 

@@ -51,6 +51,7 @@ class Request(server.Request):
 
     :ivar client: the address of who sends it, told by a proxy or not.
     :ivar found: what the resource found when the request began.
+    :ivar asked: the name of what is asked for, where the resource counts that.
     :ivar lost: called if the connection goes before the answer is finished.
     """
 
@@ -66,6 +67,7 @@ class Request(server.Request):
         self.client = ""
         self.resource: Any = None
         self.found: Any = None
+        self.asked = ""
         self.lost: Callable[[], None] | None = None
 
     def gotLength(self, length: int | None) -> None:

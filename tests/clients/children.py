@@ -22,6 +22,9 @@ INSTALL = {
     "twistd": "pip install -e '.[test]'",
     "redis-server": "apt-get install redis-server",
     "setpriv": "apt-get install util-linux",
+    "promtool": "apt-get install prometheus",
+    "prometheus": "apt-get install prometheus",
+    "haproxy": "apt-get install haproxy",
     "cc": "apt-get install gcc libc6-dev",
 }
 

@@ -87,6 +87,7 @@ class Service:
             "API_KEY": API_KEY,
             "REALTIME_STATE": str(directory / "state"),
             "RATE_LIMIT_MAX_MESSAGES": "100000",
+            "DRAIN_SETTLE": "0",
             "DRAIN_TIMEOUT": "1000",
             **dict.fromkeys(LISTENERS, "0"),
             **(environ or {}),

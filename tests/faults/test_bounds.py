@@ -171,7 +171,7 @@ class BoundsTests(LiveCase):
             self.accepted(await bystander.call("room:message", sent))
         received = [message["data"]["n"] for message in bystander.events("room:message")]
         self.assertEqual(received, list(range(150)))
-        self.assertEqual(await self.service.metric("realtime_slow_consumers_total"), 1)
+        self.assertEqual(await self.service.metric("realtime_slow_consumers_total", loss="must"), 1)
 
         async def gone() -> bool:
             count = await self.service.request("GET", "/v1/connections/count")

@@ -83,7 +83,7 @@ class MetricsTests(SynchronousTestCase):
         self.exchange = Exchange(metrics_resource(self.metrics.registry), Clock())
 
     def test_prometheus_can_read_it(self) -> None:
-        self.metrics.delivered("booking:confirmed", 3, 0.001)
+        self.metrics.delivered("booking:confirmed", [("plain", 3)], 0.001)
         answer = self.exchange.ask("GET", "/metrics", {})
         self.assertEqual(answer.status, 200)
         self.assertTrue(answer.headers["content-type"].startswith("text/plain; version="))
@@ -91,7 +91,7 @@ class MetricsTests(SynchronousTestCase):
         sent = {
             sample.labels["event"]: sample.value
             for sample in families["realtime_messages_sent"].samples
-            if sample.name.endswith("_total")
+            if sample.name.endswith("_total") and sample.labels["protocol"] == "plain"
         }
         self.assertEqual(sent["booking:confirmed"], 3)
         self.assertIn("process_resident_memory_bytes", families)

@@ -190,6 +190,6 @@ class LifeTests(DirectCase):
         house = self.house()
         self.log_in(self.open(house), house.token())
         value = house.node.metrics.registry.get_sample_value
-        self.assertEqual(value("realtime_connections", {"transport": "websocket"}), 1)
+        self.assertEqual(value("realtime_connections", {"protocol": "plain", "transport": "websocket"}), 1)
         self.ask(house, Sec_WebSocket_Protocol="x")
         self.assertEqual(value("realtime_handshakes_refused_total", {"code": "unknown_subprotocol"}), 1)
