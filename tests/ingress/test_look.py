@@ -40,7 +40,7 @@ class LookCase(SynchronousTestCase):
             ingest=node.ingest,
             store=node.store,
             connections=node.connections,
-            disconnect_user=node.sessions.disconnect_user,
+            disconnect_user=node.sessions.user_endings.disconnect_user,
             look=Look(self.clock, node.inquiries, node.broker),
         )
         self.exchange = self.connect()
