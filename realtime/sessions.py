@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -54,6 +54,10 @@ from .rooms import Rooms, check_number, mutes
 from .security import Security
 from .signals import Crowded, Ended
 from .strangers import Strangers
+
+#: Sessions that begin, or are taken up, at a time: what the store answers to more of them may be more than
+#: it can answer in time, and then all of them fail, come back, and fail again. The rest waits for its turn.
+BEGINNING: Final = 32
 
 _log = Logger()
 
@@ -139,6 +143,7 @@ class Sessions:
         self._notices = notices
         self._metrics = metrics
         self._coming: dict[_Coming, None] = {}
+        self._beginning = DeferredSemaphore(BEGINNING)
         self._security = security
         self._login: Deadlines[Connection] = Deadlines(clock, rules.login, self._not_logged_in)
         self._settling: Deadlines[Connection] = Deadlines(clock, rules.login, _settle)
@@ -202,6 +207,16 @@ class Sessions:
             self.end(connection, _close_for(error))
 
     async def _restore_or_begin(
+        self, connection: Connection, identity: Identity, session: str | None, offset: str | None
+    ) -> None:
+        await self._beginning.acquire()
+        try:
+            if connection.state is not State.ENDED:
+                await self._restore_or_begin_now(connection, identity, session, offset)
+        finally:
+            self._beginning.release()
+
+    async def _restore_or_begin_now(
         self, connection: Connection, identity: Identity, session: str | None, offset: str | None
     ) -> None:
         record = await self._record(identity, session)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close
+from realtime.sessions import BEGINNING
 
 from .house import START, Client, House
 
@@ -59,6 +61,25 @@ class ConnectTests(_InHouse):
         )
         self.assertEqual(offset, str(house.node.broker.sequence()))
         self.assertNotEqual(client.sid, client.pid)
+
+    def test_many_at_once(self) -> None:
+        """So many begin at a time; the others wait for their turn, or are gone by then."""
+        house = self.house()
+        real, waiting = house.node.sessions._store.begin, []
+
+        def begin(*args: Any) -> Deferred[Any]:
+            waiting.append(Deferred().addCallback(lambda _: real(*args)))
+            return waiting[-1]
+
+        self.patch(house.node.sessions._store, "begin", begin)
+        clients = [house.client(f"user{number}") for number in range(BEGINNING + 3)]
+        self.assertEqual(len(waiting), BEGINNING)
+        clients[BEGINNING].cut()
+        for done in range(BEGINNING + 2):
+            self.assertEqual(len(waiting), min(BEGINNING + done, BEGINNING + 2))
+            waiting[done].callback(None)
+        connected = [bool(client.outlet.events()) for client in clients]
+        self.assertEqual(connected, [True] * BEGINNING + [False, True, True])
 
     def test_default_rooms(self) -> None:
         """The user's room, the roles' rooms and the token's rooms are joined for it."""
