@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from .redis_link import settled
-from .redis_locate import Connector, Place, Unlocated, WrongServer, check_primary
+from .redis_locate import LAST_DELAY, Connector, Place, Unlocated, WrongServer, check_primary
 from .redis_protocol import RedisConnection, RedisError
 
 SLOTS: Final = 16384
@@ -21,8 +21,6 @@ _TIMEOUT: Final = 0.5
 #: Nodes that are asked at a time, and those that are remembered.
 _ASKED: Final = 5
 _KNOWN: Final = 64
-#: Nobody tells of a failover: so it is looked for often. Seconds.
-_LAST_DELAY: Final = 1.0
 _MOVED: Final = re.compile(r"MOVED \d+ (?P<host>.*):(?P<port>\d+)")
 
 
@@ -41,7 +39,7 @@ class ClusterLocator:
     :param key: whose primary is looked for; None for any node that answers.
     """
 
-    last_delay = _LAST_DELAY
+    last_delay = LAST_DELAY
 
     def __init__(
         self,

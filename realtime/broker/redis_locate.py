@@ -24,8 +24,8 @@ from twisted.internet.protocol import Factory
 from .redis_protocol import RedisConnection, RedisError
 from .redis_tls import Strict, trusted
 
-#: Seconds, the longest time between two tries to connect.
-LAST_DELAY: Final = 5.0
+#: Seconds, the longest time between two tries to connect: all must be well two seconds after Redis is back.
+LAST_DELAY: Final = 1.0
 #: Seconds that connecting may take.
 CONNECT_TIMEOUT: Final = 2.0
 

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from tests.clients.children import Late
 from tests.clients.recorders import Recording
 from tests.redis_servers import start_redis, until
 
@@ -61,7 +62,10 @@ class AwayCase(FaultCase):
     async def _back(self) -> None:
         """What must hold once Redis is there again, within moments and without a restart of anything."""
         for node in self.fleet.nodes:
-            await self.within(SOON + 1, node.is_ready, "readiness to say that Redis is there")
+            try:
+                await self.within(SOON + 1, node.is_ready, "readiness to say that Redis is there")
+            except Late as late:
+                raise Late(f"{late}; {(await node.ready()).body}; {node.service.tail(12)}") from late
             await self.within(SOON + 1, self._all_probed(node), "an answered probe of each connection")
 
     async def _links(self, node: Node) -> dict[str, Any]:
@@ -121,7 +125,8 @@ class AwayTests(AwayCase):
         """Must show 4 and R3: SIGSTOP for 2 s (10 s, 60 s): refused in time, all well 2 s after SIGCONT."""
         for seconds in scaled((2.5,), (2.5, 10, 60)):
             if not self.traffics and not self.senders:
-                await self._start(scaled(4, 80))
+                # What was taken just before is repeated after the longest of them.
+                await self._start(scaled(4, 80), RECOVERY_WINDOW="180000")
             before = [node.service.rss() for node in self.fleet.nodes]
             self._own_redis().freeze()
             await self._away(seconds)
