@@ -21,12 +21,15 @@ _SUMS: Final = {
 }
 _LATENCY: Final = "realtime_delivery_seconds_bucket"
 
+#: What is read.
+SAMPLES: Final = (*_SUMS, _LATENCY)
+
 
 def figures(registry: CollectorRegistry) -> dict[str, Any]:
     """Counters and gauges, and ``latency``: how many deliveries took at most so many seconds, by bound."""
     told: dict[str, float] = dict.fromkeys(_SUMS.values(), 0)
     latency: Counter[str] = Counter()
-    for family in registry.restricted_registry((*_SUMS, _LATENCY)).collect():
+    for family in registry.restricted_registry(SAMPLES).collect():
         for sample in family.samples:
             if sample.name == _LATENCY:
                 latency[sample.labels["le"]] += int(sample.value)

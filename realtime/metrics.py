@@ -62,6 +62,7 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 #: What other services ask for over an API: the routes of `ingress.http` and `ingress.moderate`.
 API_VERBS: Final = (
     *("publish", "rooms", "members", "presence", "disconnect", "count"),
+    *("nodes", "users", "connections", "connection", "events", "history"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
