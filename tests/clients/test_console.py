@@ -93,7 +93,10 @@ class ConsoleTests(LiveCase):
         await page.do("click", "button.danger")
         await page.do("press", key="Escape")
         await page.do("gone", "dialog", text="")
-        self.assertTrue((await alice.state())["connected"])
+        await page.do("click", ".title button:not(.danger)")  # what was asked before is answered before
+        await page.do("see", ".facts", text="online")
+        await self.barrier(alice)
+        self.assertEqual(await page.do("texts", "#done"), [""])
         await page.do("click", "button.danger")
         await page.do("click", "#confirm-yes")
         await page.do("see", "#done", text="1 connections of alice were ended")
