@@ -53,6 +53,7 @@ from .router import Router
 from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
+from .systemd import adopt
 from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
@@ -93,6 +94,7 @@ class Node(MultiService):
     :param clock: the reactor, or a stand-in: IReactorTime and IReactorTCP.
     :param wall: seconds since the epoch.
     :param on_ready: called once all ports are bound, with the port of each setting.
+    :param descriptors: sockets that listen already, by the setting of the port that each is for.
     :raises ConfigError: the configuration file is wrong.
     """
 
@@ -103,6 +105,7 @@ class Node(MultiService):
         clock: Any,
         wall: Callable[[], float],
         on_ready: Callable[[Mapping[str, int]], object] = lambda ports: None,
+        descriptors: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -110,6 +113,7 @@ class Node(MultiService):
         self._clock = clock
         self._wall = wall
         self._on_ready = on_ready
+        self._descriptors = descriptors
         self._ports: dict[str, IListeningPort] = {}
         self._started = False
         self._draining = False
@@ -476,7 +480,11 @@ class Node(MultiService):
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
         try:
-            listening = self._clock.listenTCP(port, factory, backlog=BACKLOG, interface=address)
+            if name in self._descriptors:
+                descriptor, family = adopt(self._descriptors[name])
+                listening = self._clock.adoptStreamPort(descriptor, family, factory)
+            else:
+                listening = self._clock.listenTCP(port, factory, backlog=BACKLOG, interface=address)
         except CannotListenError as error:
             raise ConfigError(
                 f"{name}={port}: {address} port {port} can't be bound ({error.socketError.strerror});"

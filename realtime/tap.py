@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from twisted.application.service import IService, MultiService
 from twisted.internet import reactor as _reactor
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -27,6 +28,7 @@ from .ingress.tryout import page_key
 from .logs import JSONLines
 from .node import Node
 from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
+from .systemd import descriptors, first_environ, notify, watchdog
 from .tokens import mint
 
 reactor: Final[Any] = _reactor
@@ -45,6 +47,7 @@ class NodeFactory(Protocol):
     :param wall: seconds since the epoch.
     :param on_ready: to be called once all ports are bound, with the real port of each of the
         settings that name one (``{"PORT": 3003, ...}``).
+    :param descriptors: sockets that systemd has passed; given where there are any.
     """
 
     def __call__(
@@ -54,6 +57,7 @@ class NodeFactory(Protocol):
         clock: Any,
         wall: Callable[[], float],
         on_ready: Callable[[Mapping[str, int]], None],
+        descriptors: Mapping[str, int] = ...,
     ) -> IService: ...
 
 
@@ -152,8 +156,11 @@ def makeService(
     _allow_files(settings.ws_max_connections + _OTHER_FILES)
     twistd: Mapping[str, Any] = options.parent or {}
 
+    passed = descriptors(first_environ() if environ is os.environ else environ, os.getpid())
+
     def ready(ports: Mapping[str, int]) -> None:
         _collect_rarely()
+        reactor.callWhenRunning(_tell_systemd, environ)
         if twistd.get("nodaemon") and not settings.production:
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
@@ -161,7 +168,8 @@ def makeService(
     # before what the node does then: once it is said to be up a signal may come
     reactor.callWhenRunning(_take_signals, service)
     try:
-        made = node(settings, clock=reactor, wall=time.time, on_ready=ready)
+        given: dict[str, Any] = {"descriptors": passed} if passed else {}
+        made = node(settings, clock=reactor, wall=time.time, on_ready=ready, **given)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     made.setServiceParent(service)
@@ -179,6 +187,16 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+
+
+def _tell_systemd(environ: Mapping[str, str]) -> None:
+    """Say that we are up, and again and again that the reactor turns, where systemd wants to know."""
+    if not notify(environ, "READY=1"):
+        return
+    reactor.addSystemEventTrigger("before", "shutdown", notify, environ, "STOPPING=1")
+    within = watchdog(environ, os.getpid())
+    if within:
+        LoopingCall(notify, environ, "WATCHDOG=1").start(within / 3)
 
 
 def _greet(settings: Settings, port: int) -> None:

@@ -34,7 +34,7 @@ LEVEL_0 = (
 )
 LEVEL_1 = (
     "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
-    " strangers probe collectors"
+    " strangers probe systemd collectors"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -87,7 +87,7 @@ TABLE = (
     Row("moderation", "bans content rights security spam", ""),
     Row("folding content spam", "folding", "confusable_homoglyphs ahocorasick re2 glin_profanity"),
     Row("escalation shared_limit", "limits trust.interface", ""),
-    Row("strangers probe", "", ""),
+    Row("strangers probe systemd", "", ""),
     Row("jwks introspection", "keys fetching", ""),
     Row(LEVEL_3, f"{SEAMS} {LEVEL_3}", f"msgspec zope.interface {WAITING}"),
     Row(

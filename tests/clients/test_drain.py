@@ -42,9 +42,11 @@ class DrainTests(LiveCase):
         return told[2], (told[0] + told[1]).decode()
 
     async def test_by_hand(self) -> None:
-        """``realtime drain`` returns after the end of the node; one second for each client at this rate."""
+        """``realtime drain`` returns after the end of the node; over a second between two at this rate."""
         service = await self.start_service(DRAIN_TIMEOUT="60000", DRAIN_RATE="1")
-        await self.connect(await self.start_node(), "alice")
+        driver = await self.start_node()
+        for name in ("alice", "bob"):
+            await self.connect(driver, name)
         began = reactor.seconds()
         status, told = await self.drain(service)
         self.assertEqual(status, 0, told)
