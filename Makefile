@@ -25,7 +25,8 @@ connection := tests.faults tests.attacks $(call dotted,$(wildcard tests/clients/
 # the rows of the fault plan take long: `make test` runs those that tests/faults/test_rows.py names
 faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
 	$(filter-out tests.faults.test_rows,$(call dotted,$(wildcard tests/faults/test_*.py))) \
-	tests.attacks tests.broker.test_relay_chaos $(call dotted,$(wildcard tests/clients/test_recover*.py))
+	tests.attacks tests.broker.test_relay_chaos $(call dotted,$(wildcard tests/clients/test_recover*.py)) \
+	tests.clients.test_http_described
 # short or full
 FAULTS ?= short
 

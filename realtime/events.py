@@ -54,6 +54,7 @@ SERVER_EVENTS: Final[Mapping[str, Loss]] = MappingProxyType(
         "room:joined": Loss.MUST,
         "room:left": Loss.MUST,
         "room:message": Loss.MUST,
+        "room:message_removed": Loss.MUST,
         "room:user_joined": Loss.MUST,
         "room:user_left": Loss.MUST,
         "room:typing": Loss.DROP,

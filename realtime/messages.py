@@ -120,6 +120,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     :ivar position: its place in its channel, given by the broker when it is logged.
     :ivar sequence: its place among all channels, given by the broker when it is logged.
     :ivar publisher: user and connection of who sent it, where they want that to be told.
+    :ivar loss: its loss class, as `events.Loss` has it, where that is not its event's; else empty.
+    :ivar expires: milliseconds since the epoch from which it is delivered to nobody; 0 for never.
     """
 
     event: str
@@ -134,11 +136,17 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     position: Position | None = None
     sequence: Sequence | None = None
     publisher: tuple[str, str] | None = None
+    loss: str = ""
+    expires: int = 0
 
     @property
     def channel(self) -> str:
         """The channel whose log it enters."""
         return self.audience.channel
+
+    def over(self, now: float) -> bool:
+        """Whether its time to live has ended; `now` is seconds since the epoch."""
+        return 0 < self.expires <= now * 1000
 
     def payload(self) -> bytes:
         """``data`` with the spliced fields: what a client receives."""

@@ -59,9 +59,10 @@ RELAY_STATES: Final = ("away", "listener", "taking", "holder", "leaving")
 RELAY_LOST: Final = ("overflow", "passed", "cut")
 STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 
-#: What other services ask for over an API: the routes of `ingress.http` and `ingress.moderate`.
+#: What other services ask for over an API: `ingress.verbs`.
 API_VERBS: Final = (
-    *("publish", "rooms", "members", "presence", "disconnect", "count"),
+    *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
+    *("history_remove", "kick", "move", "disconnect"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")

@@ -35,15 +35,17 @@ from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
 from .ingress.http import Api
 from .ingress.look import Look
-from .ingress.moderate import Moderate
+from .ingress.openapi import document
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
+from .ingress.verbs import Verbs
 from .inquiries import Inquiries
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
+from .moving import Moving
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
@@ -138,6 +140,16 @@ class Node(MultiService):
         self.inquiries = Inquiries(
             clock, self.id, self.broker, self.census.answers(), alone=not settings.redis_url
         )
+        self.moving = Moving(
+            broker=self.broker,
+            store=self.store,
+            connections=self.connections,
+            rooms=self.rooms,
+            rights=self.guard.policy.rights,
+            notices=self.notices,
+            members=settings.max_room_members,
+            max_rooms=settings.max_rooms_per_connection,
+        )
         self.peers = Peers(
             broker=self.broker,
             store=self.store,
@@ -147,6 +159,7 @@ class Node(MultiService):
             endings=self.sessions.endings,
             user_endings=self.sessions.user_endings,
             notices=self.notices,
+            moving=self.moving,
             banned=self.guard.banned,
             inquiries=self.inquiries,
         )
@@ -162,6 +175,7 @@ class Node(MultiService):
         )
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
+        self.verbs = self._verbs()
         self.relay = self._relay()
         self.engine = self._engine()
         self.direct = self._direct()
@@ -280,6 +294,23 @@ class Node(MultiService):
             metrics=self.metrics,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
+        )
+
+    def _verbs(self) -> Verbs:
+        settings = self.settings
+        return Verbs(
+            ingest=self.ingest,
+            broker=self.broker,
+            store=self.store,
+            trust=self.guard.trust,
+            security=self.guard.security,
+            connections=self.connections,
+            endings=self.sessions.user_endings,
+            moving=self.moving,
+            wall=self._wall,
+            max_history=settings.room_message_history,
+            max_history_bytes=settings.ws_max_queue_bytes // 4,
+            node=(self.id, __version__),
         )
 
     def _engine(self) -> EngineServer:
@@ -425,11 +456,8 @@ class Node(MultiService):
         api = Api(
             keys=self.guard.policy.api_keys,
             security=self.guard.security,
-            moderate=Moderate(self.guard.trust, self.guard.security, self._wall),
-            ingest=self.ingest,
-            store=self.store,
-            connections=self.connections,
-            disconnect_user=self.sessions.user_endings.disconnect_user,
+            verbs=self.verbs,
+            document=lambda: document(self.guard.policy.routing.rules),
             look=Look(self._clock, self.inquiries, self.broker),
             asked=self.metrics.asked,
         )
