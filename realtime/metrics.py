@@ -291,6 +291,9 @@ class Metrics:
         )
         self._refreshes = self._counts("token_refreshes", "Renewals of tokens.", "result", REFRESHES)
         self._sweeps = self._counter("presence_sweeps", "Runs of the presence sweep.")
+        self._front_restarts = self._counter(
+            "grpc_front_restarts", "Times that the process of the gRPC API had to be started again."
+        )
 
     def _name_message_counters(self) -> None:
         def pairs(name: str, text: str, events: Iterable[str]) -> Pairs:
@@ -504,6 +507,10 @@ class Metrics:
     def slow_consumer(self) -> None:
         """A connection is closed because it does not read what it is sent."""
         self._slow_consumers.add(self.sending)
+
+    def front_restarted(self) -> None:
+        """The process of the gRPC API has ended by itself."""
+        self._front_restarts.add()
 
     def presence_swept(self) -> None:
         """The presence sweep ran."""

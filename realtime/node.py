@@ -28,11 +28,13 @@ from .drain import Drain
 from .errors import Close, TooManyConnections
 from .fanout import Fanout
 from .figures import figures
+from .front.pipe import Options
 from .guard import Guard
 from .handlers import Handlers
 from .health import Health, Part, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
+from .ingress.grpc_road import GrpcRoad
 from .ingress.http import Api
 from .ingress.look import Look
 from .ingress.openapi import document
@@ -65,6 +67,7 @@ from .transport.site import Site
 from .transport.tls import Certificates
 from .transport.websocket import WebSockets
 from .watches import Watches
+from .watching import Watching
 from .wire import plain
 from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
@@ -124,6 +127,7 @@ class Node(MultiService):
         self.metrics = Metrics()
         self.guard = Guard(settings, clock=clock, wall=wall, metrics=self.metrics)
         self.notices = Notices(self.metrics, wall)
+        self.watching = Watching()
         self.broker, self.store = self._bus()
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
@@ -197,6 +201,7 @@ class Node(MultiService):
             sockets=lambda: [*self.engine.sessions.values(), *self.direct.sessions.values()],
             settled=self._settled,
         )
+        self.grpc = self._grpc() if settings.grpc_enabled else None
         self._watch()
 
     # -- building
@@ -210,7 +215,9 @@ class Node(MultiService):
             self.metrics.redis.watch(**shared.figures())
             shared.on_heard = self.metrics.redis.heard
             return shared, store
-        broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
+        broker, embedded = bus.embedded(
+            settings, self._clock, self._wall, Announcer(self._wall, self.watching.presence)
+        )
         self.metrics.watch_logs(
             entries=lambda: broker.entries,
             size=lambda: broker.stored,
@@ -223,7 +230,7 @@ class Node(MultiService):
         """What takes in what services publish on Redis, where there is one."""
         if self._redis is None or not isinstance(self.broker, RedisBroker):
             return None
-        events = RedisEvents(self.ingest, self._clock.seconds)
+        events = RedisEvents(self.ingest, self._clock.seconds, self.watching.presence)
         relay = bus.relay(self._redis, self.settings, self._clock, self.broker, events)
         self.metrics.redis.watch_relay(relay)
         return relay
@@ -311,6 +318,31 @@ class Node(MultiService):
             max_history=settings.room_message_history,
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             node=(self.id, __version__),
+        )
+
+    def _grpc(self) -> GrpcRoad:
+        settings = self.settings
+
+        def listening(port: int) -> None:
+            address = settings.grpc_bind_address
+            _log.info("listening", setting="GRPC_PORT", address=address, port=port)
+
+        return GrpcRoad(
+            self._clock,
+            Options(
+                settings.grpc_bind_address,
+                settings.grpc_port,
+                settings.grpc_tls_certificate,
+                settings.grpc_tls_key,
+                settings.grpc_tls_client_ca,
+            ),
+            keys=self.guard.policy.api_keys,
+            security=self.guard.security,
+            verbs=self.verbs,
+            watching=self.watching,
+            metrics=self.metrics,
+            ready=lambda: not self.health.causes(),
+            listening=listening,
         )
 
     def _engine(self) -> EngineServer:
@@ -526,6 +558,8 @@ class Node(MultiService):
         self.sessions.start()
         self.presence.start()
         self.pulse.start()
+        if self.grpc is not None:
+            self.grpc.start()
         self.health.phase = Phase.SERVING
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
 
@@ -544,6 +578,8 @@ class Node(MultiService):
         await self.drain.run()
         for bound in self._ports.values():
             await maybeDeferred(bound.stopListening)
+        if self.grpc is not None:
+            await self.grpc.stop()
         self.sessions.stop()
         self.presence.stop()
         self.pulse.stop()

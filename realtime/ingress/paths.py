@@ -51,7 +51,7 @@ ROUTES: Final = (
     Route("DELETE", "/v1/rooms/{roomId}/members/{userId}", "kick", {"reason": str}),
     Route("POST", "/v1/rooms/{roomId}/move", "move", body=True),
     Route("GET", "/v1/rooms/{roomId}/history", "history", {"after": int, "before": int, "limit": int}),
-    Route("DELETE", "/v1/rooms/{roomId}/history", "history_remove", {"offset": int}),
+    Route("DELETE", "/v1/rooms/{roomId}/messages", "history_remove", {"offset": int}),
     Route("PUT", "/v1/rooms/{roomId}/mutes/{userId}", "mute", body=True),
     Route("DELETE", "/v1/rooms/{roomId}/mutes/{userId}", "unmute"),
     Route("GET", "/v1/users/{userId}/presence", "presence"),

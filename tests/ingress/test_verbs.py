@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -16,10 +16,10 @@ from realtime.ingress.paths import ROUTES
 from realtime.ingress.verbs import COMMON, VERBS, Caller
 
 from ..house import START, Client, House
+from .requests import PUBLICATION, REQUESTS
 
 NOW = int(START * 1000)
 MASTER = Caller(master_key("k"), "10.0.0.1")
-PUBLICATION: dict[str, Any] = {"channel": "system:news", "data": {"a": 1}}
 
 
 class VerbCase(SynchronousTestCase):
@@ -80,43 +80,19 @@ class TableTests(SynchronousTestCase):
 class ScopeTests(VerbCase):
     """Who may ask for what."""
 
-    REQUESTS: ClassVar[dict[str, dict[str, Any]]] = {
-        "publish": PUBLICATION,
-        "broadcast": {"event": "system:news", "data": {}, "audience": {"everyone": True}},
-        "batch": {"publications": [PUBLICATION]},
-        "rooms": {},
-        "members": {"roomId": "lobby"},
-        "history": {"roomId": "lobby"},
-        "presence": {"userId": "alice"},
-        "count": {},
-        "info": {},
-        "history_remove": {"roomId": "lobby"},
-        "kick": {"roomId": "lobby", "userId": "alice"},
-        "move": {"roomId": "lobby", "userId": "alice", "to": "hall"},
-        "disconnect": {"userId": "alice"},
-        "revoke_token": {"tokenId": "t1"},
-        "restore_token": {"tokenId": "t1"},
-        "revoke_user": {"userId": "alice"},
-        "restore_user": {"userId": "alice"},
-        "block": {"userId": "alice"},
-        "unblock": {"userId": "alice"},
-        "mute": {"userId": "alice", "roomId": "lobby"},
-        "unmute": {"userId": "alice", "roomId": "lobby"},
-    }
-
     def test_every_verb(self) -> None:
         """Each is done for a key with its scope, and refused to a key with the others."""
-        self.assertEqual(set(self.REQUESTS), set(VERBS))
+        self.assertEqual(set(REQUESTS), set(VERBS))
         for name, verb in VERBS.items():
             only = ApiKey("only", digest("1"), scopes=frozenset([verb.scope]))
             others = ApiKey("others", digest("2"), scopes=frozenset(SCOPES) - {verb.scope})
-            self.ask(name, Caller(only, ""), **self.REQUESTS[name])
-            refused = self.refusal(name, Caller(others, ""), **self.REQUESTS[name])
+            self.ask(name, Caller(only, ""), **REQUESTS[name])
+            refused = self.refusal(name, Caller(others, ""), **REQUESTS[name])
             self.assertEqual(refused, "api.forbidden", name)
 
     def test_unknown_fields(self) -> None:
         for name, verb in VERBS.items():
-            refused = self.refusal(name, **self.REQUESTS[name], misspelt=1)
+            refused = self.refusal(name, **REQUESTS[name], misspelt=1)
             self.assertEqual(refused, verb.invalid.code, name)
 
     def test_channels_of_a_key(self) -> None:
@@ -133,7 +109,7 @@ class ScopeTests(VerbCase):
 
     def test_names(self) -> None:
         """Ids that are none are refused by every verb that takes one, before anything is done."""
-        for name, request in self.REQUESTS.items():
+        for name, request in REQUESTS.items():
             if "userId" in request:
                 refused = self.refusal(name, **{**request, "userId": "a b"})
                 self.assertEqual(refused, "message.invalid", name)
@@ -353,7 +329,7 @@ class UserTests(VerbCase):
 
     def test_until(self) -> None:
         for name in ("revoke_token", "revoke_user", "block", "mute"):
-            request = ScopeTests.REQUESTS[name]
+            request = REQUESTS[name]
             self.assertEqual(self.refusal(name, **request, until=NOW), "trust.past")
             self.assertEqual(self.ask(name, **request, until=NOW + 1000)["until"], NOW + 1000)
 
