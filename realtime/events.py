@@ -206,6 +206,9 @@ CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
     }
 )
 
+#: What events of other services begin with, before the verb; only who has a service token may send them.
+SERVICE_EVENT: Final = "service:"
+
 _Payload = TypeVar("_Payload", bound=Payload)
 _decoders: dict[type[Payload], msgspec.json.Decoder[Payload]] = {
     payload: msgspec.json.Decoder(payload) for payload in CLIENT_EVENTS.values()

@@ -265,6 +265,17 @@ class Disconnect(msgspec.Struct, frozen=True, gc=False):
 Command = Connect | Event | Own | Disconnect
 
 
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """What a token opens to another service that connects as a client.
+
+    :ivar scopes: as those of an API key.
+    :ivar channels: to which it may publish: exact, or beginnings that end in ``*``; empty for all.
+    """
+
+    scopes: frozenset[str]
+    channels: tuple[str, ...] = ()
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who a connection is.
 
@@ -273,6 +284,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     :ivar expires: seconds since the epoch.
     :ivar jti: the token's id; empty if it has none.
     :ivar issued: seconds since the epoch at which the token was issued; 0 if it does not say.
+    :ivar service: what else it may, if it is another service.
     """
 
     user: str
@@ -281,6 +293,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     expires: float
     jti: str = ""
     issued: float = 0.0
+    service: Service | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):

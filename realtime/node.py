@@ -40,6 +40,7 @@ from .ingress.look import Look
 from .ingress.openapi import document
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
+from .ingress.service_events import ServiceEvents
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
 from .ingress.verbs import Verbs
@@ -180,6 +181,7 @@ class Node(MultiService):
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
         self.verbs = self._verbs()
+        self.router.services = ServiceEvents(self.verbs).perform
         self.relay = self._relay()
         self.engine = self._engine()
         self.direct = self._direct()

@@ -82,7 +82,7 @@ TABLE = (
     Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),
     Row("fetching", f"{LEVEL_0} broker.redis_tls", "treq twisted zope.interface"),
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
-    Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching", ""),
+    Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching api_keys", ""),
     Row("policy", "api_keys bans content moderation rights routing limits security", ""),
     Row("health", "pulse", ""),
     Row("moderation", "bans content rights security spam", ""),

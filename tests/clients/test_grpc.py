@@ -23,6 +23,7 @@ from realtime.ingress.paths import ROUTES
 from realtime.v1 import realtime_pb2 as pb
 
 from ..ingress.requests import PUBLICATION, REFUSED, REQUESTS
+from ..redis_servers import RedisServer
 from ..redis_tls import Authority
 from .case import LiveCase
 from .grpc_client import METHODS, SERVICE, GrpcClient, code_of, message, method_of
@@ -114,8 +115,11 @@ class RoadTests(GrpcCase):
             self.assertEqual((await self.http(verb, request))[0], code, (verb, change))
 
     async def test_one_key(self) -> None:
-        """One idempotency key by HTTP and gRPC, unary and in a stream: one delivery."""
-        client = await self.start_grpc()
+        """One idempotency key by HTTP, gRPC, Redis Streams and a service's socket: one delivery."""
+        redis = RedisServer(self.directory())
+        await redis.start()
+        self.addCleanup(redis.stop)
+        client = await self.start_grpc(REDIS_URL=redis.url)
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
         request = {**PUBLICATION, "messageId": "m-1"}
@@ -126,6 +130,19 @@ class RoadTests(GrpcCase):
             "PublishStream", iter([message(pb.PublishRequest.DESCRIPTOR, request)] * 2)
         )
         self.assertEqual((streamed.accepted, streamed.repeated), (2, 2))
+        fields = ("channel", "system:news", "data", '{"a":1}', "messageId", "m-1")
+        await redis.command("XADD", "realtime:events", "*", *fields)
+        await redis.command("PUBLISH", "system:news", '{"a":1,"messageId":"m-1"}')
+        token = self.token("booking", service={"scopes": ["publish"]})
+        service = await self.connect(driver, None, auth={"token": token})
+        answer = self.accepted(await service.call("service:publish", request))
+        self.assertEqual((answer["id"], answer["repeated"]), (first["id"], True))
+
+        async def taken() -> bool:
+            metric = "realtime_publications_total"
+            return await self.service.metric(metric, kind="system", outcome="repeated") >= 6
+
+        await self.until(taken, "what was published on Redis is taken")
         await self.barrier()
         self.assertEqual(len(alice.events("system:news")), 1)
 
