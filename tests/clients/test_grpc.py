@@ -147,6 +147,45 @@ class RoadTests(GrpcCase):
         self.assertEqual(len(alice.events("system:news")), 1)
 
 
+class OtherNodeTests(GrpcCase):
+    """Two nodes over Redis: what is asked of one is done on the other."""
+
+    async def test_other_node(self) -> None:
+        """Presence is told, users are moved, kicked and disconnected, history goes, wherever they are."""
+        redis = RedisServer(self.directory())
+        await redis.start()
+        self.addCleanup(redis.stop)
+        driver = await self.start_node()
+        other = await self.start_service(REDIS_URL=redis.url)
+        client = await self.start_grpc(REDIS_URL=redis.url)
+        watch = client.stub.Watch(pb.WatchRequest(), metadata=client.metadata, timeout=60)
+        self.addCleanup(watch.cancel)
+        await client.call("Info", pb.InfoRequest())
+        alice = await self.connect(driver, "alice", url=other.url)
+        for room in ("lobby", "hall"):
+            self.accepted(await alice.call("room:join", {"roomId": room}))
+        online = (await deferToThread(next, watch)).presence
+        self.assertEqual((online.event, online.user_id), ("user:online", "alice"))
+        sent = self.accepted(await alice.call("room:message", {"roomId": "hall", "text": "x"}))
+        gone = pb.HistoryRemoveRequest(room_id="hall", offset=sent["offset"])
+        self.assertEqual((await client.call("HistoryRemove", gone)).removed, 1)
+        await alice.event("room:message_removed", roomId="hall", offset=sent["offset"])
+        moved = pb.MoveRequest(room_id="lobby", user_id="alice", to="event:7")
+        self.assertEqual((await client.call("Move", moved)).connections, 1)
+        await alice.event("room:left", roomId="lobby", reason="moved")
+        await alice.event("room:joined", roomId="event:7")
+        kick = pb.KickRequest(room_id="hall", user_id="alice", reason="spam")
+        self.assertEqual((await client.call("Kick", kick)).connections, 1)
+        await alice.event("room:left", roomId="hall", reason="spam")
+        rooms = await client.call("Rooms", pb.RoomsRequest())
+        self.assertEqual([room.room_id for room in rooms.rooms], ["event:7"])
+        ended = pb.DisconnectRequest(user_id="alice", reason="closing time")
+        self.assertEqual((await client.call("Disconnect", ended)).disconnected, 1)
+        await alice.event("system:error", code="connection.kicked", message="closing time")
+        offline = (await deferToThread(next, watch)).presence
+        self.assertEqual((offline.event, offline.user_id), ("user:offline", "alice"))
+
+
 def _stripped(kind: Any, answer: dict[str, Any]) -> Any:
     """An answer as a message of its kind, and that as JSON, without what varies."""
 
