@@ -25,12 +25,13 @@ connection := tests.faults tests.attacks $(call dotted,$(wildcard tests/clients/
 # the rows of the fault plan take long: `make test` runs those that tests/faults/test_rows.py names
 faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
 	$(filter-out tests.faults.test_rows,$(call dotted,$(wildcard tests/faults/test_*.py))) \
-	tests.attacks tests.broker.test_relay_chaos $(call dotted,$(wildcard tests/clients/test_recover*.py))
+	tests.attacks tests.broker.test_relay_chaos $(call dotted,$(wildcard tests/clients/test_recover*.py)) \
+	tests.clients.test_http_described
 # short or full
 FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench bench-self coverage faults fuzz audit lint style types docs clean
+.PHONY: bench bench-self coverage faults fuzz audit lint style types docs proto clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -49,6 +50,7 @@ help:
 	@echo 'lint types        ruff; mypy'
 	@echo 'style             let ruff rewrite what it can'
 	@echo 'docs              write docs/settings.rst anew'
+	@echo 'proto             write realtime/v1 anew, from proto/'
 	@echo 'clean             remove what was installed and made here'
 
 run: $(VENV)/.run
@@ -110,6 +112,10 @@ style: $(VENV)/.test
 
 docs: $(VENV)/.run
 	$(bin)/realtime settings --rst > docs/settings.rst
+
+# the code of proto/, which is kept beside it
+proto: $(VENV)/.test
+	$(bin)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. proto/realtime/v1/*.proto
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules benchmarks/peers/node_modules build dist *.egg-info _trial_temp* .coverage .hypothesis

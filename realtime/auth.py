@@ -13,13 +13,14 @@ from typing import Any, Final
 import jwt
 import msgspec
 
+from .api_keys import SCOPES
 from .bans import Bans
 from .errors import ExpiredToken, InvalidToken, OtherSubject, RefreshReused, RefreshUnsupported
 from .ids import secret_id
 from .introspection import Introspection
 from .jwks import Jwks
 from .keys import KeyRing, UnknownKey, secret_key
-from .messages import Identity
+from .messages import Identity, Service
 from .names import valid_user
 from .trust.interface import ITrust
 
@@ -253,7 +254,18 @@ class Authenticator:
             expires=float(claims["exp"]),
             jti=_id(claims),
             issued=_time(claims, "iat") if "iat" in claims else 0.0,
+            service=_service(claims["service"]) if "service" in claims else None,
         )
+
+
+def _service(claim: Any) -> Service:
+    """What the claim ``service`` opens: ``{scopes, channels?}``."""
+    if not isinstance(claim, dict):
+        raise InvalidToken("the token's service is not an object")
+    scopes = frozenset(_names(claim, "scopes"))
+    if not scopes or not scopes <= set(SCOPES):
+        raise InvalidToken(f"the token's service.scopes are not some of {', '.join(SCOPES)}")
+    return Service(scopes, tuple(_names(claim, "channels")))
 
 
 def _place(token: str, claims: Mapping[str, Any], user: str) -> tuple[str, int]:

@@ -256,6 +256,12 @@ class TooManyBans(RealtimeError):
     default = "too many revocations, blocks and mutes stand: lift some"
 
 
+class PastTime(RealtimeError):
+    code = "trust.past"
+    status = 409
+    default = "until is not a time to come"
+
+
 class BrokerUnavailable(RealtimeError):
     code = "broker.unavailable"
     temporary = True

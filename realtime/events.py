@@ -54,6 +54,7 @@ SERVER_EVENTS: Final[Mapping[str, Loss]] = MappingProxyType(
         "room:joined": Loss.MUST,
         "room:left": Loss.MUST,
         "room:message": Loss.MUST,
+        "room:message_removed": Loss.MUST,
         "room:user_joined": Loss.MUST,
         "room:user_left": Loss.MUST,
         "room:typing": Loss.DROP,
@@ -204,6 +205,9 @@ CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
         "user:preferences": PreferencesChange,
     }
 )
+
+#: What events of other services begin with, before the verb; only who has a service token may send them.
+SERVICE_EVENT: Final = "service:"
 
 _Payload = TypeVar("_Payload", bound=Payload)
 _decoders: dict[type[Payload], msgspec.json.Decoder[Payload]] = {

@@ -38,12 +38,14 @@ class Fanout:
         self._wall = wall
 
     def deliver(self, publication: Publication) -> None:
+        if publication.expires and publication.over(self._wall()):
+            return
         receivers = self._receivers(publication)
         if not receivers:
             return
         # a frame, to how many it was written, and what they speak
         sent: dict[Hashable, list[Any]] = {}
-        loss = loss_of(publication.event)
+        loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
         droppable = loss is Loss.DROP
         dropped = 0
         self._metrics.sending = loss.value

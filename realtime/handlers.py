@@ -196,12 +196,14 @@ class Handlers:
             return {**fields, "history": []}
         if join.position is not None:
             missed = await self._broker.missed(room, join.position)
+            if missed is not None:
+                missed = list(history.present(missed, self._wall()))
             if missed is not None and len(self._fit(missed, newest=True)) == len(missed):
                 shown = missed
             fields["recovered"] = shown is not None
         if shown is None:
             page = await self._broker.history(room, None, None, self._max_history)
-            shown = self._fit(page.publications, newest=True)
+            shown = self._fit(history.present(page.publications, self._wall()), newest=True)
         fields["history"] = history.messages(shown)
         return Answer(fields, binary=history.binary(shown))
 
@@ -251,7 +253,8 @@ class Handlers:
         self._rights.check_history(identity, asked.room_id)
         limit = self._max_history if asked.limit is None else min(asked.limit, self._max_history)
         page = await self._broker.history(asked.room_id, asked.after, asked.before, limit)
-        shown = self._fit(page.publications, newest=asked.after is None)
+        found = history.present(page.publications, self._wall())
+        shown = self._fit(found, newest=asked.after is None)
         fields = {"messages": history.messages(shown), "position": page.position}
         return Answer(fields, binary=history.binary(shown), placed=tuple(shown))
 

@@ -14,6 +14,13 @@ def messages(publications: Sequence[Publication]) -> msgspec.Raw:
     return msgspec.Raw(b"[" + b",".join([entry.payload() for entry in publications]) + b"]")
 
 
+def present(publications: Sequence[Publication], now: float) -> Sequence[Publication]:
+    """Those of them whose time to live has not ended."""
+    if not any(entry.expires for entry in publications):
+        return publications
+    return [entry for entry in publications if not entry.over(now)]
+
+
 def fit(publications: Sequence[Publication], size: int, *, newest: bool) -> Sequence[Publication]:
     """As many of them as have `size` payload bytes, but one at least; the newest, or else the oldest."""
     taken = 0

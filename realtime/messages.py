@@ -120,6 +120,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     :ivar position: its place in its channel, given by the broker when it is logged.
     :ivar sequence: its place among all channels, given by the broker when it is logged.
     :ivar publisher: user and connection of who sent it, where they want that to be told.
+    :ivar loss: its loss class, as `events.Loss` has it, where that is not its event's; else empty.
+    :ivar expires: milliseconds since the epoch from which it is delivered to nobody; 0 for never.
     """
 
     event: str
@@ -134,11 +136,17 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     position: Position | None = None
     sequence: Sequence | None = None
     publisher: tuple[str, str] | None = None
+    loss: str = ""
+    expires: int = 0
 
     @property
     def channel(self) -> str:
         """The channel whose log it enters."""
         return self.audience.channel
+
+    def over(self, now: float) -> bool:
+        """Whether its time to live has ended; `now` is seconds since the epoch."""
+        return 0 < self.expires <= now * 1000
 
     def payload(self) -> bytes:
         """``data`` with the spliced fields: what a client receives."""
@@ -257,6 +265,17 @@ class Disconnect(msgspec.Struct, frozen=True, gc=False):
 Command = Connect | Event | Own | Disconnect
 
 
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """What a token opens to another service that connects as a client.
+
+    :ivar scopes: as those of an API key.
+    :ivar channels: to which it may publish: exact, or beginnings that end in ``*``; empty for all.
+    """
+
+    scopes: frozenset[str]
+    channels: tuple[str, ...] = ()
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who a connection is.
 
@@ -265,6 +284,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     :ivar expires: seconds since the epoch.
     :ivar jti: the token's id; empty if it has none.
     :ivar issued: seconds since the epoch at which the token was issued; 0 if it does not say.
+    :ivar service: what else it may, if it is another service.
     """
 
     user: str
@@ -273,6 +293,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     expires: float
     jti: str = ""
     issued: float = 0.0
+    service: Service | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):

@@ -59,10 +59,11 @@ RELAY_STATES: Final = ("away", "listener", "taking", "holder", "leaving")
 RELAY_LOST: Final = ("overflow", "passed", "cut")
 STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 
-#: What other services ask for over an API: the routes of `ingress.http` and `ingress.moderate`.
+#: What other services ask for over an API: `ingress.verbs`.
 API_VERBS: Final = (
-    *("publish", "rooms", "members", "presence", "disconnect", "count"),
-    *("nodes", "users", "connections", "connection", "events", "history"),
+    *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
+    *("history_remove", "kick", "move", "disconnect"),
+    *("nodes", "users", "connections", "connection", "events"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
@@ -291,6 +292,9 @@ class Metrics:
         )
         self._refreshes = self._counts("token_refreshes", "Renewals of tokens.", "result", REFRESHES)
         self._sweeps = self._counter("presence_sweeps", "Runs of the presence sweep.")
+        self._front_restarts = self._counter(
+            "grpc_front_restarts", "Times that the process of the gRPC API had to be started again."
+        )
 
     def _name_message_counters(self) -> None:
         def pairs(name: str, text: str, events: Iterable[str]) -> Pairs:
@@ -504,6 +508,10 @@ class Metrics:
     def slow_consumer(self) -> None:
         """A connection is closed because it does not read what it is sent."""
         self._slow_consumers.add(self.sending)
+
+    def front_restarted(self) -> None:
+        """The process of the gRPC API has ended by itself."""
+        self._front_restarts.add()
 
     def presence_swept(self) -> None:
         """The presence sweep ran."""

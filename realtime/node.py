@@ -28,22 +28,27 @@ from .drain import Drain
 from .errors import Close, TooManyConnections
 from .fanout import Fanout
 from .figures import figures
+from .front.pipe import Options
 from .guard import Guard
 from .handlers import Handlers
 from .health import Health, Part, Phase
 from .ids import secret_id, unique_id
 from .ingress.admin import health_resource, metrics_resource
+from .ingress.grpc_road import GrpcRoad
 from .ingress.http import Api
 from .ingress.look import Look
-from .ingress.moderate import Moderate
+from .ingress.openapi import document
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
+from .ingress.service_events import ServiceEvents
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
+from .ingress.verbs import Verbs
 from .inquiries import Inquiries
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
+from .moving import Moving
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
@@ -64,6 +69,7 @@ from .transport.site import Site
 from .transport.tls import Certificates
 from .transport.websocket import WebSockets
 from .watches import Watches
+from .watching import Watching
 from .wire import plain
 from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
@@ -126,6 +132,7 @@ class Node(MultiService):
         self.metrics = Metrics()
         self.guard = Guard(settings, clock=clock, wall=wall, metrics=self.metrics)
         self.notices = Notices(self.metrics, wall)
+        self.watching = Watching()
         self.broker, self.store = self._bus()
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
@@ -142,6 +149,16 @@ class Node(MultiService):
         self.inquiries = Inquiries(
             clock, self.id, self.broker, self.census.answers(), alone=not settings.redis_url
         )
+        self.moving = Moving(
+            broker=self.broker,
+            store=self.store,
+            connections=self.connections,
+            rooms=self.rooms,
+            rights=self.guard.policy.rights,
+            notices=self.notices,
+            members=settings.max_room_members,
+            max_rooms=settings.max_rooms_per_connection,
+        )
         self.peers = Peers(
             broker=self.broker,
             store=self.store,
@@ -151,6 +168,7 @@ class Node(MultiService):
             endings=self.sessions.endings,
             user_endings=self.sessions.user_endings,
             notices=self.notices,
+            moving=self.moving,
             banned=self.guard.banned,
             inquiries=self.inquiries,
         )
@@ -166,6 +184,8 @@ class Node(MultiService):
         )
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
+        self.verbs = self._verbs()
+        self.router.services = ServiceEvents(self.verbs).perform
         self.relay = self._relay()
         self.engine = self._engine()
         self.direct = self._direct()
@@ -187,6 +207,7 @@ class Node(MultiService):
             sockets=lambda: [*self.engine.sessions.values(), *self.direct.sessions.values()],
             settled=self._settled,
         )
+        self.grpc = self._grpc() if settings.grpc_enabled else None
         self._watch()
 
     # -- building
@@ -200,7 +221,9 @@ class Node(MultiService):
             self.metrics.redis.watch(**shared.figures())
             shared.on_heard = self.metrics.redis.heard
             return shared, store
-        broker, embedded = bus.embedded(settings, self._clock, self._wall, Announcer(self._wall))
+        broker, embedded = bus.embedded(
+            settings, self._clock, self._wall, Announcer(self._wall, self.watching.presence)
+        )
         self.metrics.watch_logs(
             entries=lambda: broker.entries,
             size=lambda: broker.stored,
@@ -213,7 +236,7 @@ class Node(MultiService):
         """What takes in what services publish on Redis, where there is one."""
         if self._redis is None or not isinstance(self.broker, RedisBroker):
             return None
-        events = RedisEvents(self.ingest, self._clock.seconds)
+        events = RedisEvents(self.ingest, self._clock.seconds, self.watching.presence)
         relay = bus.relay(self._redis, self.settings, self._clock, self.broker, events)
         self.metrics.redis.watch_relay(relay)
         return relay
@@ -284,6 +307,48 @@ class Node(MultiService):
             metrics=self.metrics,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
+        )
+
+    def _verbs(self) -> Verbs:
+        settings = self.settings
+        return Verbs(
+            ingest=self.ingest,
+            broker=self.broker,
+            store=self.store,
+            trust=self.guard.trust,
+            security=self.guard.security,
+            connections=self.connections,
+            endings=self.sessions.user_endings,
+            moving=self.moving,
+            wall=self._wall,
+            max_history=settings.room_message_history,
+            max_history_bytes=settings.ws_max_queue_bytes // 4,
+            node=(self.id, __version__),
+        )
+
+    def _grpc(self) -> GrpcRoad:
+        settings = self.settings
+
+        def listening(port: int) -> None:
+            address = settings.grpc_bind_address
+            _log.info("listening", setting="GRPC_PORT", address=address, port=port)
+
+        return GrpcRoad(
+            self._clock,
+            Options(
+                settings.grpc_bind_address,
+                settings.grpc_port,
+                settings.grpc_tls_certificate,
+                settings.grpc_tls_key,
+                settings.grpc_tls_client_ca,
+            ),
+            keys=self.guard.policy.api_keys,
+            security=self.guard.security,
+            verbs=self.verbs,
+            watching=self.watching,
+            metrics=self.metrics,
+            ready=lambda: not self.health.causes(),
+            listening=listening,
         )
 
     def _engine(self) -> EngineServer:
@@ -429,11 +494,8 @@ class Node(MultiService):
         api = Api(
             keys=self.guard.policy.api_keys,
             security=self.guard.security,
-            moderate=Moderate(self.guard.trust, self.guard.security, self._wall),
-            ingest=self.ingest,
-            store=self.store,
-            connections=self.connections,
-            disconnect_user=self.sessions.user_endings.disconnect_user,
+            verbs=self.verbs,
+            document=lambda: document(self.guard.policy.routing.rules),
             look=Look(self._clock, self.inquiries, self.broker),
             asked=self.metrics.asked,
         )
@@ -506,6 +568,8 @@ class Node(MultiService):
         self.sessions.start()
         self.presence.start()
         self.pulse.start()
+        if self.grpc is not None:
+            self.grpc.start()
         self.health.phase = Phase.SERVING
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
 
@@ -524,6 +588,8 @@ class Node(MultiService):
         await self.drain.run()
         for bound in self._ports.values():
             await maybeDeferred(bound.stopListening)
+        if self.grpc is not None:
+            await self.grpc.stop()
         self.sessions.stop()
         self.presence.stop()
         self.pulse.stop()

@@ -18,6 +18,7 @@ from .errors import BrokerUnavailable
 from .inquiries import Inquiries
 from .memberships import Memberships
 from .messages import EVERYONE, Owner
+from .moving import Moving
 from .notices import Notices
 from .rooms import Rooms
 from .user_endings import UserEndings
@@ -45,6 +46,7 @@ class Peers:
         user_endings: UserEndings,
         notices: Notices,
         inquiries: Inquiries,
+        moving: Moving,
         banned: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
@@ -55,6 +57,7 @@ class Peers:
         self._endings = endings
         self._user_endings = user_endings
         self._notices = notices
+        self._moving = moving
         self._banned = banned
         self._comparing = False
         self._again = False
@@ -68,6 +71,7 @@ class Peers:
             signals.Crowded: self._crowded,
             signals.Asked: inquiries.asked,
             signals.Told: inquiries.told,
+            signals.Removed: self._removed,
         }
 
     def reset(self, channels: frozenset[str] | None) -> None:
@@ -102,6 +106,10 @@ class Peers:
     def _crowded(self, signal: signals.Signal) -> None:
         assert isinstance(signal, signals.Crowded)
         self._endings.evict(signal.user)
+
+    def _removed(self, signal: signals.Signal) -> None:
+        assert isinstance(signal, signals.Removed)
+        self._moving.removed(signal)
 
     def displaced(self, owner: Owner) -> None:
         self._endings.displace(owner)

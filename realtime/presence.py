@@ -52,10 +52,16 @@ class Announcer:
     """Writes what is published when somebody comes, goes, or changes status.
 
     :param wall: seconds since the epoch.
+    :param told: called with each change of presence: the event, and its payload.
     """
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        wall: Callable[[], float],
+        told: Callable[[str, bytes], object] = lambda event, data: None,
+    ) -> None:
         self._wall = wall
+        self._told = told
 
     def entered(self, user: str, room: str) -> Publication:
         return self._of_room("room:user_joined", user, room)
@@ -82,6 +88,7 @@ class Announcer:
             event = "user:status_change"
         now = int(self._wall() * 1000)
         data = status_payload(after, now)
+        self._told(event, data)
         # Who is about to be closed for good has no other connection left that should hear of it.
         excepted = frozenset() if after.metas else frozenset((after.user,))
         audience = Audience(rooms=rooms, except_users=excepted)

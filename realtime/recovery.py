@@ -122,7 +122,10 @@ class Recovery:
         self._endings.grace.cancel((record.owner, record.session))
         self._entrance.answer(connection)
         shows, rooms = self._rights.shows, connection.rooms
-        heard = [e for e in missed if shows(identity, rooms, e) and not mutes(connection, e)]
+        now = self._wall()
+        heard = [
+            e for e in missed if shows(identity, rooms, e) and not mutes(connection, e) and not e.over(now)
+        ]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(connection.session.replay(heard))
         self._endings.settling.start(connection)

@@ -6,6 +6,7 @@ The commands of one connection run in order: while one waits, those after it are
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -56,6 +57,7 @@ class Router:
     """Runs the commands of all connections of this node.
 
     :param max_parked: commands of one connection that may wait before it is read no further.
+    :ivar services: does what other services ask for, by events of a client.
     :param message_timeout: seconds for a message of several frames to arrive whole.
     """
 
@@ -85,6 +87,7 @@ class Router:
         self._metrics = metrics
         self._max_parked = max_parked
         self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
+        self.services: Callable[[Connection, Event], Deferred[Outcome]] = _no_services
 
     def accept(self, outlet: IOutlet, session: ISession, handshake: Handshake) -> IReceiver:
         """A transport has opened: what its messages are to be handed to."""
@@ -183,7 +186,9 @@ class Router:
         if connection.watch is not None:
             connection.watch.received(event.name, event.data)
         try:
-            self._limit.take(connection, started, event.name)
+            identity = connection.identity
+            if identity is None or identity.service is None:
+                self._limit.take(connection, started, event.name)
             outcome = self._perform(connection, event)
         except RateLimited as error:
             self._refuse(connection, event, error)
@@ -213,7 +218,8 @@ class Router:
 
     def _perform(self, connection: Connection, event: Event) -> Outcome | Deferred[Outcome]:
         handler = self._handlers.get(event.name)
-        if handler is None:
+        service = handler is None and event.name.startswith(events.SERVICE_EVENT)
+        if handler is None and not service:
             if event.fault:
                 raise InvalidMessage(event.fault)
             raise UnknownEvent(f"accepted are {', '.join(self._handlers)}")
@@ -224,6 +230,9 @@ class Router:
                 raise AuthRequired()
         if event.fault:
             raise InvalidMessage(event.fault)
+        if handler is None:
+            self._presence.active(connection)
+            return self.services(connection, event)
         payload = events.decode(events.CLIENT_EVENTS[event.name], event.data)
         self._presence.active(connection)
         return handler(connection, payload, event)
@@ -329,6 +338,10 @@ def _write(connection: Connection, frame: Frame) -> bool:
         return False
     connection.outlet.write(frame)
     return True
+
+
+def _no_services(connection: Connection, event: Event) -> Deferred[Outcome]:
+    raise UnknownEvent()
 
 
 def _settled(outcome: Deferred[Outcome]) -> Outcome | None:

@@ -133,6 +133,31 @@ class Routing:
             return msgspec.structs.replace(route, message_id=message_id)
         return route
 
+    def broadcast(self, event: str, data: bytes, audience: Audience, now: int) -> Route:
+        """Say what becomes of an event to an audience that is named.
+
+        :raises NoOwner: the audience is nobody, or everyone for what belongs to one user.
+        :raises UnknownChannel: there is no such service.
+        :raises InvalidPublication, MessageTooLarge: as `route`.
+        """
+        kind, _, rest = event.partition(":")
+        if not rest or kind not in self.services or not valid_event(event):
+            raise UnknownChannel(
+                f"no such event: accepted are {{service}}:{{action}}, service one of"
+                f" {', '.join(sorted(self.services))}"
+            )
+        if not (audience.everyone or audience.users or audience.rooms):
+            raise NoOwner("the audience is nobody: give everyone, users or rooms")
+        if audience.everyone and self._rules.get(kind) is Target.OWNER:
+            raise NoOwner(f"what {kind} publishes belongs to one user: name users or rooms")
+        fields, data = _read(data)
+        return _route(event, _stamped(fields, data, now), audience)
+
+    @property
+    def rules(self) -> Mapping[str, Target]:
+        """Who gets what each service publishes."""
+        return self._rules
+
     def _route(
         self, kind: str, parts: list[str], channel: str, fields: _Fields, data: bytes, now: int
     ) -> Route:
@@ -206,6 +231,9 @@ def _name(value: object, field: str) -> str | None:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        # JSON has one kind of numbers.
+        return str(int(value))
     raise InvalidPublication(f"{field}: expected a text or a whole number")
 
 

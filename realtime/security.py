@@ -19,7 +19,7 @@ WINDOW: Final = 10.0
 
 #: What it tells of; documented in docs/security.rst.
 KINDS: Final = (
-    *("login", "login refused", "refresh refused", "session ended", "banned", "lifted"),
+    *("login", "login refused", "refresh refused", "session ended", "banned", "lifted", "kicked"),
     *("api refused", "origin refused", "rate limited", "content"),
 )
 

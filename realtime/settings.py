@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -123,6 +124,25 @@ class Settings:
     api_port: int = _set(PORT, 8081, "Port of the HTTP API for other services.")
     health_check_port: int = _set(PORT, 8080, "Port of /health, /health/live and /health/ready.")
     metrics_port: int = _set(PORT, 9090, "Port of /metrics.")
+    grpc_port: int = _set(PORT, 50051, "Port of the gRPC API for other services.")
+    grpc_bind_address: str = _set(ADDRESS, "127.0.0.1", "Address of the gRPC API.")
+    grpc_enabled: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether the gRPC API is served, by a process of its own; true as well where GRPC_PORT is set.",
+    )
+    grpc_tls_certificate: str = _set(
+        TEXT,
+        "",
+        "File with the certificate, and its chain, of the gRPC API (PEM); unset, no TLS. Read again when it"
+        " changes.",
+    )
+    grpc_tls_key: str = _set(TEXT, "", "File with the private key of GRPC_TLS_CERTIFICATE (PEM).")
+    grpc_tls_client_ca: str = _set(
+        TEXT,
+        "",
+        "File with the authorities of which a caller of the gRPC API has to show a certificate (PEM).",
+    )
     api_bind_address: str = _set(ADDRESS, "127.0.0.1", "Address of the HTTP API, health and metrics.")
     realtime_env: str = _set(
         choice("development", "production"),
@@ -404,12 +424,23 @@ _LOOPBACK: Final = tuple(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
 _PREFIXES: Final = (
-    *("API_", "AUTH_SERVICE_", "DRAIN_", "HEALTH_", "INGEST_", "JWT_", "MAX_", "METRICS_", "PRESENCE_"),
+    *(
+        "API_",
+        "AUTH_SERVICE_",
+        "DRAIN_",
+        "GRPC_",
+        "HEALTH_",
+        "INGEST_",
+        "JWT_",
+        "MAX_",
+        "METRICS_",
+        "PRESENCE_",
+    ),
     *("PROXY_", "RATE_LIMIT_", "REALTIME_", "RECOVERY_", "REDIS_", "ROOM_", "TOKEN_", "TLS_", "TRUSTED_"),
     *("WAMP_", "WS_"),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
-_SHARED: Final = ("API_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
+_SHARED: Final = ("API_", "GRPC_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
 #: What Kubernetes sets in every container for every service of the namespace.
 _KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 
@@ -430,6 +461,8 @@ def load(
     """
     given = dict(_given(environ, options or {}))
     values, faults = _parsed(given)
+    if "GRPC_PORT" in given and "GRPC_ENABLED" not in given:
+        values["GRPC_ENABLED"] = True
     production = values.get("REALTIME_ENV") == "production"
     faults += _conflicts(values, given)
     if production:
@@ -508,6 +541,8 @@ def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) 
         yield _fault("JWT_REFRESH_SECRET", given, "JWT_SECRET is the same; accepted is a secret of its own")
     yield from _rotation(values, given)
     ports = [("PORT", "BIND_ADDRESS")]
+    if values.get("GRPC_ENABLED"):
+        ports.append(("GRPC_PORT", "GRPC_BIND_ADDRESS"))
     ports += [(name, "API_BIND_ADDRESS") for name in ("API_PORT", "HEALTH_CHECK_PORT", "METRICS_PORT")]
     for index, (name, address) in enumerate(ports):
         for other, other_address in ports[:index]:
@@ -555,6 +590,16 @@ def _rotation(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -
     if bool(values.get("TLS_CERTIFICATE")) != bool(values.get("TLS_KEY")):
         name = "TLS_CERTIFICATE" if values.get("TLS_CERTIFICATE") else "TLS_KEY"
         yield _fault(name, given, "TLS_CERTIFICATE and TLS_KEY go together; accepted are both or none")
+    if bool(values.get("GRPC_TLS_CERTIFICATE")) != bool(values.get("GRPC_TLS_KEY")):
+        name = "GRPC_TLS_CERTIFICATE" if values.get("GRPC_TLS_CERTIFICATE") else "GRPC_TLS_KEY"
+        why = "GRPC_TLS_CERTIFICATE and GRPC_TLS_KEY go together; accepted are both or none"
+        yield _fault(name, given, why)
+    if values.get("GRPC_TLS_CLIENT_CA") and not values.get("GRPC_TLS_CERTIFICATE"):
+        why = "it is of no use without GRPC_TLS_CERTIFICATE; accepted is no value"
+        yield _fault("GRPC_TLS_CLIENT_CA", given, why)
+    for name in ("GRPC_TLS_CERTIFICATE", "GRPC_TLS_KEY", "GRPC_TLS_CLIENT_CA"):
+        if values.get(name) and not os.access(values[name], os.R_OK):
+            yield _fault(name, given, "accepted is a file that can be read")
     if values.get("TLS_CERTIFICATE") and values.get("PROXY_PROTOCOL"):
         why = "the PROXY protocol is not taken before TLS; accepted is false, or TLS that the proxy ends"
         yield _fault("PROXY_PROTOCOL", given, why)

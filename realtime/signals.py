@@ -12,12 +12,17 @@ from .broker.interface import Preferences
 BANNED: Final = "banned"
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
-    """Sessions of one user that have ended for good, by connection; `reason` is that of a `Close`."""
+class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Sessions of one user that have ended for good, by connection.
+
+    :ivar reason: that of a `Close`.
+    :ivar message: what those who are kicked are told; empty for what they are told without one.
+    """
 
     user: str
     connections: tuple[str, ...]
     reason: str
+    message: str = ""
 
 
 class Preferred(msgspec.Struct, frozen=True, gc=False):
@@ -61,7 +66,22 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     body: msgspec.Raw
 
 
-Signal = Ended | Preferred | Crowded | Asked | Told
+class Removed(msgspec.Struct, frozen=True, gc=False):
+    """Sessions of one user were taken out of a room by a service.
+
+    :ivar connections: those that were live.
+    :ivar reason: what they are told.
+    :ivar to: the room into which they are to be put; empty for none.
+    """
+
+    user: str
+    room: str
+    connections: tuple[str, ...]
+    reason: str
+    to: str = ""
+
+
+Signal = Ended | Preferred | Crowded | Removed | Asked | Told
 
 _TYPES: Final[dict[str, Any]] = {
     "ended": Ended,
@@ -69,6 +89,7 @@ _TYPES: Final[dict[str, Any]] = {
     "crowded": Crowded,
     "asked": Asked,
     "told": Told,
+    "removed": Removed,
 }
 _NAMES: Final = {kind: name for name, kind in _TYPES.items()}
 

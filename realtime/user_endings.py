@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -35,11 +36,22 @@ class UserEndings:
         self._endings = endings
         self._notices = notices
 
-    async def disconnect_user(self, user: str, close: Close = Close.KICKED) -> int:
-        """End all sessions of a user for good, on all nodes; how many connections that were."""
+    async def disconnect_user(self, user: str, close: Close = Close.KICKED, message: str = "") -> int:
+        """End all sessions of a user for good, on all nodes; how many connections that were.
+
+        :param message: what those who are kicked are told.
+        """
         ended = await self.forget_user(user, close)
-        await self.tell_ended(ended)
+        await self.tell_ended(msgspec.structs.replace(ended, message=message))
         return len(ended.connections)
+
+    async def disconnect(self, user: str, connection: str, close: Close, message: str = "") -> int:
+        """End the session of one of a user's connections for good, wherever it is; 0 if it is not there."""
+        presence = await self._store.presence(user)
+        if all(meta.connection != connection for meta in presence.metas):
+            return 0
+        await self.tell_ended(Ended(user, (connection,), close.reason, message))
+        return 1
 
     async def forget_user(self, user: str, close: Close) -> Ended:
         """End all sessions of a user in the store; their connections are yet to be told."""
@@ -70,5 +82,5 @@ class UserEndings:
         for connection in connections:
             self._endings.tell("session ended", connection, close.reason)
             if close is Close.KICKED:
-                self._notices.error(connection, Kicked())
+                self._notices.error(connection, Kicked(ended.message))
             self._endings.terminate(connection, close)

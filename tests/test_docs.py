@@ -27,7 +27,10 @@ PAGES = sorted(
 )
 
 #: Words that are written like settings and are none.
-NO_SETTINGS = {"NODE_ENV", "CONNECT_ERROR", "GRAFANA_PASSWORD"}
+NO_SETTINGS = {
+    *("NODE_ENV", "CONNECT_ERROR", "GRAFANA_PASSWORD", "NOT_SERVING", "INVALID_ARGUMENT"),
+    *("PERMISSION_DENIED", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),
+}
 #: Long options of twistd and of pip.
 NO_OPTIONS = {
     *(
@@ -223,7 +226,7 @@ class NameTests(SynchronousTestCase):
         registered = set()
         for metric in Metrics().registry.collect():
             registered |= {metric.name, f"{metric.name}_total" if metric.type == "counter" else metric.name}
-        for name, word in self.each(r"\b(realtime_(?!plugin)[a-z_]+)"):
+        for name, word in self.each(r"\b(realtime_(?!plugin|pb2)[a-z_]+)"):
             self.assertIn(word, registered, f"{name}: {word}")
 
     def test_error_codes(self) -> None:

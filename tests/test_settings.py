@@ -75,6 +75,12 @@ DEFAULTS = {
     "METRICS_PORT": ("9090", 9090),
     "HEALTH_CHECK_PORT": ("8080", 8080),
     "API_PORT": ("8081", 8081),
+    "GRPC_PORT": ("50051", 50051),
+    "GRPC_BIND_ADDRESS": ("127.0.0.1", "127.0.0.1"),
+    "GRPC_ENABLED": ("false", False),
+    "GRPC_TLS_CERTIFICATE": ("", ""),
+    "GRPC_TLS_KEY": ("", ""),
+    "GRPC_TLS_CLIENT_CA": ("", ""),
     "API_KEY": ("", ""),
     "BIND_ADDRESS": ("127.0.0.1", "127.0.0.1"),
     "API_BIND_ADDRESS": ("127.0.0.1", "127.0.0.1"),
@@ -384,6 +390,18 @@ class FaultTests(SettingsCase):
         for wrong in ("10.0.0.1/8", "proxy.example.com", "10.0.0.0/33", "*"):
             self.assertIn("a network such as 10.0.0.0/8", self.fault(TRUSTED_PROXIES=wrong))
         self.assertIn("TRUSTED_PROXIES", self.fault(PROXY_PROTOCOL="true"))
+
+    def test_grpc(self) -> None:
+        """The gRPC API is on where it is asked for, or where its port is said."""
+        self.assertFalse(self.load().grpc_enabled)
+        self.assertTrue(self.load(GRPC_ENABLED="true").grpc_enabled)
+        self.assertTrue(self.load(GRPC_PORT="50052").grpc_enabled)
+        self.assertFalse(self.load(GRPC_PORT="50052", GRPC_ENABLED="false").grpc_enabled)
+        self.assertIn("GRPC_PORT is the same", self.fault(API_PORT="50051", GRPC_ENABLED="true"))
+        self.assertEqual(self.load(API_PORT="50051").api_port, 50051)
+        self.assertIn("can be read", self.faults(GRPC_TLS_CERTIFICATE="/none", GRPC_TLS_KEY="/none")[0])
+        self.assertIn("go together", self.faults(GRPC_TLS_KEY="/none")[0])
+        self.assertIn("of no use", self.faults(GRPC_TLS_CLIENT_CA="/none")[0])
 
     def test_tls(self) -> None:
         """A certificate needs its key; the PROXY protocol is not taken before TLS."""

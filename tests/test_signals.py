@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.broker.interface import Preferences
-from realtime.signals import Crowded, Ended, Preferred, decode, encode
+from realtime.signals import Crowded, Ended, Preferred, Removed, decode, encode
 
 SIGNALS = (
     Ended("alice", ("c1", "c2"), "kicked"),
@@ -15,6 +15,8 @@ SIGNALS = (
     Preferred("Zoë", Preferences(frozenset(("ticket:sold",)), frozenset(("event:7", "lobby")))),
     Preferred("bob", Preferences()),
     Crowded("carol"),
+    Ended("alice", ("c1",), "kicked", "you were asked to go"),
+    Removed("alice", "lobby", ("c1",), "spam", "event:7"),
 )
 
 
@@ -26,7 +28,9 @@ class SignalTests(SynchronousTestCase):
         for signal in SIGNALS:
             name, data = encode(signal)
             self.assertEqual(decode(name, data), signal)
-        self.assertEqual({encode(signal)[0] for signal in SIGNALS}, {"ended", "preferred", "crowded"})
+        self.assertEqual(
+            {encode(signal)[0] for signal in SIGNALS}, {"ended", "preferred", "crowded", "removed"}
+        )
 
     def test_on_the_wire(self) -> None:
         """Nodes of another version read the same bytes."""

@@ -204,6 +204,14 @@ class IBroker(Interface):
         With `after` the oldest of them, else the newest; always oldest first.
         """
 
+    def remove(room: str, offset: int | None) -> Deferred[int]:
+        """Take the publication with this offset, or (None) all, out of the room's history.
+
+        The log of what was sent keeps them, for those who come back.
+
+        :returns: how many that were.
+        """
+
     def missed(room: str, position: Position) -> Deferred[list[Publication] | None]:
         """All of the room's history after a position; None if that is not surely all."""
 
@@ -280,6 +288,12 @@ class IStateStore(Interface):
         """End all sessions of a user as one change, those that wait to be taken up among them.
 
         :returns: the ids of the connections that were live.
+        """
+
+    def expel(user: str, room: str) -> Deferred[frozenset[str]]:
+        """Take all sessions of a user out of a room, and it out of their records, as one change.
+
+        :returns: the ids of the connections that were live in it; those that wait are out of it too.
         """
 
     def record(session: str) -> Deferred[SessionRecord | None]:

@@ -113,6 +113,19 @@ class Channel:
             if publication.position is not None:
                 self.history_floor = publication.position.offset
 
+    def take_out(self, offset: int | None) -> int:
+        """Take one entry, or all, out of the history; how many that were."""
+        kept: deque[Publication] = deque()
+        for publication in self.history:
+            position = publication.position
+            if offset is None or (position is not None and position.offset == offset):
+                self.history_bytes -= len(publication.data)
+            else:
+                kept.append(publication)
+        removed = len(self.history) - len(kept)
+        self.history = kept if kept else _NOTHING
+        return removed
+
 
 @implementer(IBroker)
 class MemoryBroker:
@@ -357,6 +370,17 @@ class MemoryBroker:
         else:
             found = found[-limit:] if limit else []
         return succeed(Page(found, channel.position))
+
+    def remove(self, room: str, offset: int | None) -> Deferred[int]:
+        if self._delivery is None:
+            return fail(BrokerUnavailable())
+        channel = self._channels.get(room)
+        if channel is None:
+            return succeed(0)
+        before = channel.bytes
+        removed = channel.take_out(offset)
+        self._bytes -= before - channel.bytes
+        return succeed(removed)
 
     def missed(self, room: str, position: Position) -> Deferred[list[Publication] | None]:
         channel = self._channels.get(room)

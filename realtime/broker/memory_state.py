@@ -155,6 +155,22 @@ class MemoryStateStore:
             self._drop(held)
         return succeed(live)
 
+    def expel(self, user: str, room: str) -> Deferred[frozenset[str]]:
+        known = self._users.get(user)
+        present = [] if known is None else list(known.sessions.values())
+        waiting = [self._sessions[session] for session in self._waiting.get(user, ())]
+        live = set()
+        for held in dict.fromkeys(present + waiting):
+            membership = held.record.rooms.pop(room, None)
+            if membership is None:
+                continue
+            if not held.suspended:
+                live.add(held.record.owner.connection)
+            if membership.joined and held.present:
+                self._exit(user, room)
+            self._broker.let_go(room)
+        return succeed(frozenset(live))
+
     def record(self, session: str) -> Deferred[SessionRecord | None]:
         held = self._sessions.get(session)
         if held is None:

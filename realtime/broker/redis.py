@@ -353,6 +353,13 @@ class RedisBroker:
         offset, name, _, texts = await self.read("history", room, low, high, limit, which)
         return Page(readable(texts), Position(int(offset), name.decode()))
 
+    def remove(self, room: str, offset: int | None) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._remove(room, offset))
+
+    async def _remove(self, room: str, offset: int | None) -> int:
+        answer = await self.run("remove", room, "" if offset is None else offset)
+        return int(answer[1])
+
     def missed(self, room: str, position: Position) -> Deferred[list[Publication] | None]:
         return Deferred.fromCoroutine(self._missed(room, position))
 

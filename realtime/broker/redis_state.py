@@ -213,6 +213,13 @@ class RedisStateStore:
         answer = await self._broker.run("forget_user", user)
         return frozenset(connection.decode() for connection in answer[1:])
 
+    def expel(self, user: str, room: str) -> Deferred[frozenset[str]]:
+        return Deferred.fromCoroutine(self._expel(user, room))
+
+    async def _expel(self, user: str, room: str) -> frozenset[str]:
+        answer = await self._broker.run("expel", user, room)
+        return frozenset(connection.decode() for connection in answer[1:])
+
     def record(self, session: str) -> Deferred[SessionRecord | None]:
         return Deferred.fromCoroutine(self._record(session))
 

@@ -35,6 +35,8 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     os: tuple[int, ...] | None = None
     ou: tuple[str, ...] | None = None
     p: tuple[str, str] | None = None
+    k: str = ""
+    x: int = 0
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -64,6 +66,8 @@ def head_of(publication: Publication) -> bytes:
             None if audience.only_sessions is None else tuple(audience.only_sessions),
             None if audience.only_users is None else tuple(audience.only_users),
             publication.publisher,
+            publication.loss,
+            publication.expires,
         )
     )
 
@@ -107,6 +111,8 @@ def parse(text: bytes) -> Publication:
         position,
         sequence,
         head.p,
+        head.k,
+        head.x,
     )
 
 

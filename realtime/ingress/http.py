@@ -1,15 +1,16 @@
-"""The HTTP API: how other services publish, and ask who is there.
+"""The HTTP API: the verbs of other services over HTTP.
 
-Every path wants ``Authorization: Bearer KEY``; every answer is JSON. See docs/http.rst.
+Every path but that of its description wants ``Authorization: Bearer KEY``; every answer is JSON. See
+docs/http.rst.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
-from heapq import nsmallest
-from typing import Any, Final, Protocol
-from urllib.parse import unquote_to_bytes
+import re
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 from klein import Klein
@@ -22,29 +23,23 @@ from werkzeug.exceptions import MethodNotAllowed as NotTaken
 from zope.interface import implementer
 
 from ..api_keys import ApiKey, ApiKeys, Scope
-from ..broker.interface import IStateStore
 from ..errors import (
     InternalError,
     InvalidMessage,
-    InvalidPublication,
-    InvalidRoom,
     MessageTooLarge,
     MethodNotAllowed,
     NotFound,
     RealtimeError,
     Unauthorized,
 )
-from ..names import valid_room, valid_user
 from ..payload import is_utf8
-from ..presence import member_payload
 from ..routing import MAX_PAYLOAD
 from ..security import Security
 from ..transport.site import IEarly, Request
 from .answers import json_answer, refusal
 from .look import Look
-from .moderate import Moderate
-from .publish import Accepted, Ingest
-from .query import limit_of, query_of
+from .paths import DOCUMENT, ROUTES, Route
+from .verbs import VERBS, Caller, Verb, Verbs
 
 _log = Logger()
 
@@ -54,33 +49,13 @@ BODY_LIMIT: Final = MAX_PAYLOAD + 16_384
 #: Bytes of a body that are read so that its sender gets a refusal in the API's own words.
 BODY_READ: Final = 1_048_576
 
-
-class Census(Protocol):
-    """Who is connected to this node. Its length is the number of connections."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def users(self) -> int: ...
-
-    def transports(self) -> Mapping[str, int]: ...
-
-
-class _Publish(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The body of ``POST /v1/publish``. A misspelt field is refused: it might be the ``messageId``."""
-
-    channel: str
-    data: msgspec.Raw
-    message_id: str | None = None
-
-
-_decode_publish = msgspec.json.Decoder(_Publish).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Api:
     """The HTTP API of one node.
 
-    :param disconnect_user: ends all connections of a user for good, and says how many.
+    :param document: makes its OpenAPI document.
     :param asked: is told of each request, what it asked for (`metrics.API_VERBS`; empty for nothing that
         there is) and the status of its answer.
     """
@@ -90,80 +65,38 @@ class Api:
         *,
         keys: ApiKeys,
         security: Security,
-        moderate: Moderate,
-        ingest: Ingest,
-        store: IStateStore,
-        connections: Census,
-        disconnect_user: Callable[[str], Awaitable[int]],
+        verbs: Verbs,
+        document: Callable[[], Mapping[str, Any]],
         look: Look,
         asked: Callable[[str, int], object] = lambda verb, status: None,
     ) -> None:
-        self._ingest = ingest
-        self._store = store
-        self._connections = connections
-        self._disconnect_user = disconnect_user
-        self._moderate = moderate
+        self._verbs = verbs
+        self._document = document
         self._look = look
         self.resource = ApiResource(self._app(), keys, security, asked)
 
     def _app(self) -> Any:
         app = Klein()
-        routes: tuple[tuple[Scope, str, str, Callable[..., Any]], ...] = (
-            ("publish", "POST", "/v1/publish", self._publish),
-            ("read", "GET", "/v1/rooms", self._rooms),
-            ("read", "GET", "/v1/rooms/<room>/members", self._members),
-            ("read", "GET", "/v1/users/<path:user>/presence", self._presence),
-            ("moderate", "DELETE", "/v1/users/<path:user>/connections", self._disconnect),
-            ("read", "GET", "/v1/connections/count", self._count),
-            *(("moderate", *route) for route in self._moderate.routes()),
-            *self._look.routes(),
-        )
-        for scope, method, path, handler in routes:
-            app.route(path, methods=[method])(_scoped(scope, handler))
+        for route in ROUTES:
+            handler = partial(self._perform, route, VERBS[route.verb])
+            handler.__name__ = f"{route.verb} {route.path}"  # type: ignore[attr-defined]
+            app.route(route.rule, methods=[route.method], endpoint=handler.__name__)(handler)  # type: ignore[attr-defined]
+        app.route(DOCUMENT, methods=["GET"])(self._describe)
+        for scope, method, path, answer in self._look.routes():
+            app.route(path, methods=[method])(_scoped(scope, answer))
         app.handle_errors(Exception)(_failed)
         return app
 
-    def _publish(self, request: Request) -> Deferred[bytes]:
-        body = _publish_body(request.content.read())
-        request.found.check_channel(body.channel)
-        publishing = self._ingest.publish(body.channel, bytes(body.data), body.message_id)
-        return publishing.addCallback(lambda accepted: json_answer(request, _told(accepted)))
+    def _describe(self, request: Request) -> bytes:
+        return json_answer(request, self._document())
 
-    async def _rooms(self, request: Request) -> bytes:
-        query = query_of(request)
-        limit = limit_of(query)
-        after = query.get("after", "")
-        if after and not valid_room(after):
-            raise InvalidMessage("after: expected a room id")
-        rooms = await self._store.rooms()
-        page = nsmallest(limit + 1, (room for room in rooms if room > after))
-        told: dict[str, Any] = {
-            "rooms": [{"roomId": room, "users": rooms[room]} for room in page[:limit]],
-            "next": page[limit - 1] if len(page) > limit else None,
-        }
-        return json_answer(request, told)
-
-    async def _members(self, request: Request, room: str) -> bytes:
-        if not valid_room(room):
-            raise InvalidRoom()
-        members = await self._store.members(room)
-        told = {"roomId": room, "members": [member_payload(presence) for presence in members]}
-        return json_answer(request, told)
-
-    async def _presence(self, request: Request, user: str) -> bytes:
-        presence = await self._store.presence(_user(user))
-        return json_answer(request, member_payload(presence))
-
-    async def _disconnect(self, request: Request, user: str) -> bytes:
-        return json_answer(request, {"disconnected": await self._disconnect_user(_user(user))})
-
-    def _count(self, request: Request) -> bytes:
-        told = {
-            "connections": len(self._connections),
-            "users": self._connections.users,
-            "transports": dict(self._connections.transports()),
-        }
-        return json_answer(request, told)
+    def _perform(self, route: Route, verb: Verb, request: Request, **found: str) -> Deferred[bytes]:
+        caller = Caller(request.found, _peer(request))
+        # Before what is asked is looked at: who may not, learns nothing of it.
+        request.asked = verb.name
+        caller.key.check(verb.scope)
+        wanted = verb.decode(_request(route, verb, request, found))
+        return self._verbs.perform(verb, wanted, caller).addCallback(partial(json_answer, request))
 
 
 @implementer(IEarly)
@@ -204,7 +137,7 @@ class ApiResource(Resource):
         """Judge the head: before a body is read, and before klein sees what it can't decode."""
         scheme, _, sent = (request.getHeader(b"Authorization") or b"").partition(b" ")
         key = self._keys.find(sent.strip())
-        if key is None or scheme.lower() != b"bearer":
+        if (key is None or scheme.lower() != b"bearer") and request.path != DOCUMENT.encode():
             raise Unauthorized()
         request.found = key
         if not request.method.isupper():
@@ -222,6 +155,26 @@ class ApiResource(Resource):
             return refusal(request, InvalidMessage("the Host header is not valid"))
 
 
+def _request(route: Route, verb: Verb, request: Request, found: Mapping[str, str]) -> bytes:
+    """What is asked, as one JSON object: from the body, the path, and the query."""
+    body: bytes = request.content.read()
+    if route.body and not found:
+        return body
+    fields: dict[str, msgspec.Raw] = {}
+    if body and route.body:
+        fields = _fields(body, verb)
+        doubled = fields.keys() & found.keys()
+        if doubled:
+            raise verb.invalid(f"{min(doubled)}: it is in the path")
+    for name, value in found.items():
+        fields[name] = msgspec.Raw(msgspec.json.encode(value))
+    if not route.body:
+        for name, value in _query(request).items():
+            if name in route.query:
+                fields[name] = msgspec.Raw(_value(value, route.query[name]))
+    return msgspec.json.encode(fields)
+
+
 def _scoped(scope: Scope, handler: Callable[..., Any]) -> Callable[..., Any]:
     """A handler, for requests whose key is for that."""
 
@@ -233,6 +186,36 @@ def _scoped(scope: Scope, handler: Callable[..., Any]) -> Callable[..., Any]:
         return handler(request, **found)
 
     return handle
+
+
+#: A whole number, however JSON writes it, within what is exact everywhere.
+_whole: Final = re.compile(r"(0|[1-9][0-9]{0,15})(?:\.0+)?\Z", re.ASCII).match
+
+
+def _fields(body: bytes, verb: Verb) -> dict[str, msgspec.Raw]:
+    try:
+        return _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise verb.invalid(f"the body is not as expected: {str(error)[:200]}") from None
+    except RecursionError:
+        raise verb.invalid("the body nests too deep") from None
+
+
+def _value(text: str, kind: type) -> bytes:
+    """A field of the query as JSON: a number where one is expected and was sent."""
+    if kind is int and (whole := _whole(text)) is not None:
+        return whole[1].encode()
+    return msgspec.json.encode(text)
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The query's fields; of one that is repeated, the last."""
+    text = request.uri.partition(b"?")[2].decode("ascii", "replace")
+    try:
+        parsed = parse_qs(text, keep_blank_values=True, max_num_fields=10)
+    except ValueError:
+        raise InvalidMessage("the query has more than 10 fields") from None
+    return {name: values[-1] for name, values in parsed.items()}
 
 
 def _peer(request: Request) -> str:
@@ -252,37 +235,3 @@ def _failed(request: Request, failure: Failure) -> bytes:
         return refusal(request, error)
     _log.failure("the HTTP API failed to answer", failure)
     return refusal(request, InternalError())
-
-
-def _publish_body(body: bytes) -> _Publish:
-    try:
-        return _decode_publish(body)
-    except msgspec.ValidationError as error:
-        # An unknown field is named in the message: as long as the caller made it.
-        raise InvalidPublication(f"the body is not as expected: {str(error)[:200]}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidPublication(f"the body is not JSON: {str(error)[:200]}") from None
-    except RecursionError:
-        raise InvalidPublication("the body nests too deep") from None
-
-
-def _told(accepted: Accepted) -> dict[str, Any]:
-    audience = accepted.audience
-    told: dict[str, Any] = {
-        "id": accepted.id,
-        "offset": None if accepted.position is None else accepted.position.offset,
-        "audience": {
-            "everyone": audience.everyone,
-            "users": sorted(audience.users),
-            "rooms": sorted(audience.rooms),
-        },
-    }
-    if accepted.repeated:
-        told["repeated"] = True
-    return told
-
-
-def _user(user: str) -> str:
-    if not valid_user(user):
-        raise InvalidMessage("the user id in the path is not one")
-    return user

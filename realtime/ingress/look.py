@@ -12,7 +12,6 @@ from twisted.internet.task import deferLater
 from ..api_keys import Scope
 from ..broker.interface import IBroker
 from ..errors import InvalidMessage, InvalidRoom, NotFound, RealtimeError, TooManyConnections
-from ..history import messages
 from ..inquiries import Inquiries
 from ..names import valid_room, valid_user
 from ..transport.site import Request
@@ -68,7 +67,6 @@ class Look:
             ("read", "GET", "/v1/connections", self._connections),
             ("read", "GET", "/v1/connections/<connection>", self._connection),
             (_PRIVATE, "GET", "/v1/connections/<connection>/events", self._events),
-            (_PRIVATE, "GET", "/v1/rooms/<room>/history", self._history),
         )
 
     async def _nodes(self, request: Request) -> bytes:
@@ -92,14 +90,6 @@ class Look:
         self, request: Request, query: dict[str, str], what: str, asked: dict[str, str]
     ) -> bytes:
         return json_answer(request, await self._inquiries.one(_node(query), what, asked))
-
-    async def _history(self, request: Request, room: str) -> bytes:
-        if not valid_room(room):
-            raise InvalidRoom()
-        query = query_of(request)
-        before = None if "before" not in query else _number(query["before"], "before")
-        page = await self._broker.history(room, None, before, limit_of(query))
-        return json_answer(request, {"roomId": room, "messages": messages(page.publications)})
 
     async def _events(self, request: Request, connection: str) -> bytes:
         """Server-Sent Events (html.spec.whatwg.org): ``id`` is the number to go on after."""

@@ -10,16 +10,31 @@ from twisted.internet.defer import Deferred
 
 from ..broker.interface import IBroker, IStateStore
 from ..errors import InternalError, InvalidPublication, RealtimeError
+from ..events import Loss
 from ..ids import unique_id
 from ..messages import Audience, Position, Publication
 from ..metrics import Metrics
 from ..routing import Route, Routing
-
-#: The most characters of a ``messageId``.
-MAX_MESSAGE_ID: Final = 128
+from .shapes import MAX_MESSAGE_ID, LossClass
 
 #: A publication, and its idempotency key.
 Prepared = tuple[Publication, str | None]
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a publication differs from what its channel says.
+
+    :ivar loss: its loss class; None for that of its event. What may be dropped is not logged.
+    :ivar ttl: milliseconds after which nobody gets it; None for never.
+    """
+
+    except_users: frozenset[str] = frozenset()
+    except_connections: frozenset[str] = frozenset()
+    loss: LossClass | None = None
+    ttl: int | None = None
+
+
+_NO_OPTIONS: Final = Options()
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -56,7 +71,9 @@ class Ingest:
         self._metrics = metrics
         self._wall = wall
 
-    def publish(self, channel: str, data: bytes, message_id: str | None = None) -> Deferred[Accepted]:
+    def publish(
+        self, channel: str, data: bytes, message_id: str | None = None, options: Options = _NO_OPTIONS
+    ) -> Deferred[Accepted]:
         """Publish a raw JSON object to a channel (DESIGN.md section 6).
 
         :param message_id: a second publication to the channel under the same one, within
@@ -64,7 +81,33 @@ class Ingest:
         :returns: fires when the broker has taken it; fails with `UnknownChannel`, `NoOwner`,
             `InvalidPublication`, `MessageTooLarge` or `BrokerUnavailable`.
         """
-        return Deferred.fromCoroutine(self._counted(channel, self._publish(channel, data, message_id)))
+        work = self._publish(channel, data, message_id, options)
+        return Deferred.fromCoroutine(self._counted(channel, work))
+
+    def broadcast(
+        self,
+        event: str,
+        data: bytes,
+        audience: Audience,
+        message_id: str | None = None,
+        options: Options = _NO_OPTIONS,
+    ) -> Deferred[Accepted]:
+        """Publish a raw JSON object as an event to an audience that is named.
+
+        :param message_id: as that of `publish`; its scope is the event.
+        :returns: as `publish`.
+        """
+        work = self._broadcast(event, data, audience, message_id, options)
+        return Deferred.fromCoroutine(self._counted(event, work))
+
+    async def _broadcast(
+        self, event: str, data: bytes, audience: Audience, message_id: str | None, options: Options
+    ) -> Accepted:
+        now = int(self._wall() * 1000)
+        # No channel holds a space.
+        key = None if message_id is None else _key(f"broadcast {event}", message_id)
+        route = self._routing.broadcast(event, data, audience, now)
+        return await self._enter(_publication(route, audience, now), key, options)
 
     async def _counted(self, channel: str, work: Coroutine[Any, Any, Accepted]) -> Accepted:
         outcome = InternalError.code
@@ -78,9 +121,16 @@ class Ingest:
         finally:
             self.count(channel.partition(":")[0], outcome)
 
-    async def _publish(self, channel: str, data: bytes, message_id: str | None) -> Accepted:
+    async def _publish(
+        self, channel: str, data: bytes, message_id: str | None, options: Options
+    ) -> Accepted:
         prepared = self.prepare(channel, data, message_id)
         publication, key = await prepared if isinstance(prepared, Deferred) else prepared
+        return await self._enter(publication, key, options)
+
+    async def _enter(self, publication: Publication, key: str | None, options: Options) -> Accepted:
+        if options is not _NO_OPTIONS:
+            publication = _with(publication, options)
         published = await self._broker.publish(publication, key)
         return Accepted(published.id, publication.audience, published.position, published.repeated)
 
@@ -124,6 +174,27 @@ def _publication(route: Route, audience: Audience, now: int) -> Publication:
         logged=route.logged,
         history=route.history,
         splice=route.splice,
+    )
+
+
+def _with(publication: Publication, options: Options) -> Publication:
+    loss = options.loss
+    logged = publication.logged if loss is None else loss != Loss.DROP.value
+    audience = msgspec.structs.replace(
+        publication.audience,
+        except_users=options.except_users,
+        except_connections=options.except_connections,
+    )
+    return msgspec.structs.replace(
+        publication,
+        audience=audience,
+        logged=logged,
+        # What is not for all is not in the history that all see.
+        history=publication.history
+        and logged
+        and not (audience.except_users or audience.except_connections),
+        loss=loss or "",
+        expires=0 if options.ttl is None else publication.time + options.ttl,
     )
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ..complaints import Complaints
 from ..errors import InvalidPublication, UnknownChannel
+from ..watching import OURS
 from .publish import Ingest, Prepared
-
-#: What this service says of users, to others, ends with this: it must not come in again.
-OURS: Final = b',"source":"realtime"}'
 
 _log = Logger()
 
@@ -22,17 +19,28 @@ class RedisEvents:
     """Judges messages for the relay and the reader of the stream (`broker.pipeline.IPlainEvents`).
 
     :param seconds: a clock, for what is said in the log.
+    :param told: called with what this service says of users: the event, and its payload.
     :ivar patterns: what to PSUBSCRIBE; no channel matches two of them.
     """
 
-    def __init__(self, ingest: Ingest, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        seconds: Callable[[], float],
+        told: Callable[[str, bytes], object] = lambda event, data: None,
+    ) -> None:
         self._ingest = ingest
+        self._told = told
         self._complaints = Complaints(seconds)
         self.patterns = tuple(f"{service}:*".encode() for service in sorted(ingest.services))
 
     def ours(self, channel: bytes, data: bytes) -> bool:
         """Whether this service said it itself, of a user (nothing else of its own is heard)."""
-        return data.endswith(OURS) and channel.startswith(b"user:") and channel.count(b":") == 1
+        ours = data.endswith(OURS) and channel.startswith(b"user:") and channel.count(b":") == 1
+        if ours:
+            # What is not to come in again is news of a user, for who watches.
+            self._told(channel.decode(errors="replace"), data)
+        return ours
 
     def prepare(
         self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool

@@ -23,7 +23,7 @@ from autobahn.wamp.exception import InvalidUriError
 from zope.interface import implementer
 
 from ..errors import Close, InvalidMessage, ProtocolError, RealtimeError, RoomForbidden, TooManyRooms
-from ..events import CLIENT_EVENTS
+from ..events import CLIENT_EVENTS, SERVICE_EVENT
 from ..ids import session_number
 from ..messages import (
     Ack,
@@ -278,7 +278,7 @@ class WampSession:
         if call.procedure == GET_EVENTS:
             return [self._get_events(asked, elements[4:])]
         name = call.procedure.replace(".", ":", 1)
-        if name not in CLIENT_EVENTS:
+        if name not in CLIENT_EVENTS and not name.startswith(SERVICE_EVENT):
             # As it was called, so that the refusal names what the client knows.
             name = call.procedure
         return [self._event(name, elements[4:], asked)]

@@ -266,6 +266,24 @@ class BrokerContract(Bus):
         page = await self.broker.history("a", None, None, 0)
         self.assertEqual(page.publications, [])
 
+    async def test_remove(self) -> None:
+        """What is taken out of the history is not shown any more; who comes back gets it all the same."""
+        first = (await self.publish("a")).position
+        kept = [(await self.publish("a")).position.offset for _ in range(3)]
+        self.assertEqual(await self.broker.remove("a", kept[1]), 1)
+        self.assertEqual(await self.broker.remove("a", kept[1]), 0)
+        page = await self.broker.history("a", first.offset, None, 100)
+        self.assertEqual([entry.position.offset for entry in page.publications], [kept[0], kept[2]])
+        found = await self.broker.missed("a", first)
+        self.assertEqual([entry.position.offset for entry in found], [kept[0], kept[2]])
+        self.assertEqual(await self.broker.remove("a", None), 3)
+        page = await self.broker.history("a", None, None, 100)
+        self.assertEqual((page.publications, page.position.offset), ([], kept[2]))
+        again = (await self.publish("a")).position.offset
+        page = await self.broker.history("a", None, None, 100)
+        self.assertEqual([entry.position.offset for entry in page.publications], [again])
+        self.assertEqual(await self.broker.remove("silent", None), 0)
+
     async def test_no_history(self) -> None:
         """A room in which nothing was ever said has an empty history."""
         page = await self.broker.history("a", None, None, 10)
@@ -839,6 +857,25 @@ class StoreContract(Bus):
             self.assertIsNone(await self.record(owner))
         self.assertIsNotNone(await self.record(bob))
         self.assertEqual(await self.members("lobby"), ["bob"])
+
+    async def test_expel(self) -> None:
+        """All sessions of a user are out of a room, in one step: others are told once."""
+        owners = [await self.arrive("alice", str(n), "lobby", "event:7") for n in range(3)]
+        bob = await self.arrive("bob", "9", "lobby")
+        await self.store.suspend(owners[1], session_of(owners[1]), 0.0)
+        await self.store.suspend(owners[2], session_of(owners[2]), 0.0)
+        await self.store.withdraw(owners[2], session_of(owners[2]))
+        await self.publications()
+        self.assertEqual(await self.store.expel("alice", "lobby"), {"0"})
+        told = [(entry.event, entry.audience.rooms) for entry in await self.publications()]
+        self.assertEqual(told, [("room:user_left", {"lobby"})])
+        self.assertEqual(await self.members("lobby"), ["bob"])
+        self.assertEqual(await self.members("event:7"), ["alice"])
+        for owner in owners:
+            self.assertEqual(set((await self.record(owner)).rooms), {"event:7"})
+        self.assertEqual(set((await self.record(bob)).rooms), {"lobby"})
+        self.assertEqual(await self.store.expel("alice", "lobby"), frozenset())
+        self.assertEqual(await self.store.expel("nobody", "lobby"), frozenset())
 
     async def test_leave_forgets_the_room(self) -> None:
         """A room that was left is not in the record any more."""

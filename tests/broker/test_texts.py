@@ -31,6 +31,8 @@ class TextTests(SynchronousTestCase):
                     position=Position(3, "name.1"),
                     sequence=Sequence("name", 2, 7),
                     publisher=publisher,
+                    loss="latest",
+                    expires=9,
                 )
                 text = b"7 3 1 name 2\n" + head_of(made) + b"\n" + made.data
                 self.assertEqual(parse(text), made)

@@ -26,6 +26,7 @@ INSTALL = {
     "prometheus": "apt-get install prometheus",
     "haproxy": "apt-get install haproxy",
     "cc": "apt-get install gcc libc6-dev",
+    "schemathesis": "pip install -e '.[test]'",
 }
 
 

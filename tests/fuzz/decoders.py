@@ -19,7 +19,7 @@ from realtime.broker import texts as broker_texts
 from realtime.config_file import ContentRule
 from realtime.content import WordFilter
 from realtime.errors import ProtocolError, RealtimeError
-from realtime.ingress import http, moderate
+from realtime.ingress.verbs import VERBS
 from realtime.introspection import _active
 from realtime.keys import KeyRing, read_set, secret_key
 from realtime.messages import Sequence
@@ -120,9 +120,9 @@ def request(data: bytes) -> None:
 
 def api(data: bytes) -> None:
     """The HTTP API: bodies, and what is published to channels."""
-    for decode in (http._publish_body, moderate._body):
+    for verb in VERBS.values():
         with contextlib.suppress(RealtimeError):
-            decode(data)
+            verb.decode(data)
     channel, _, payload = data.partition(b"\n")
     with contextlib.suppress(RealtimeError):
         _ROUTING.route(channel.decode("utf-8", "replace"), payload, 0)

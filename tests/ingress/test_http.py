@@ -13,11 +13,14 @@ from zope.interface import implementer
 
 from realtime.api_keys import ApiKeys, master_key
 from realtime.broker.interface import IStateStore
+from realtime.errors import Close
 from realtime.ingress.http import BODY_LIMIT, BODY_READ, Api
 from realtime.ingress.look import Look
-from realtime.ingress.moderate import Moderate
+from realtime.ingress.openapi import document
 from realtime.ingress.publish import Ingest
+from realtime.ingress.verbs import Verbs
 from realtime.inquiries import Inquiries
+from realtime.routing import RULES
 from realtime.security import Security
 from realtime.trust.memory import MemoryTrust
 
@@ -26,6 +29,27 @@ from .bus import START, Bus
 from .exchange import Answer, Exchange
 
 KEY = "the key of the API"
+
+
+class Told:
+    """What is told of sessions and of moving; stands for `Sessions` and `Moving`."""
+
+    def __init__(self) -> None:
+        self.disconnected: list[str] = []
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def disconnect_user(self, user: str, close: Close = Close.KICKED, message: str = "") -> int:
+        self.disconnected.append(user)
+        self.calls.append((user, close, message))
+        return 2
+
+    async def disconnect(self, user: str, connection: str, close: Close, message: str = "") -> int:
+        self.calls.append((user, connection, close, message))
+        return 1
+
+    async def kick(self, user: str, room: str, reason: str = "", to: str = "") -> int:
+        self.calls.append((user, room, reason, to))
+        return 3
 
 
 class FixedCensus:
@@ -43,7 +67,8 @@ class FixedCensus:
 class ApiCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.bus = Bus()
-        self.disconnected: list[str] = []
+        self.told = Told()
+        self.disconnected = self.told.disconnected
         self.keys = ApiKeys([master_key(KEY)], self.bus.wall)
         self.trust = MemoryTrust(self.bus.wall)
         self.connect()
@@ -54,19 +79,27 @@ class ApiCase(SynchronousTestCase):
         self.exchange = Exchange(api.resource, self.bus.clock)
 
     def api(self, ingest: Ingest, store: IStateStore) -> Api:
-        async def disconnect(user: str) -> int:
-            self.disconnected.append(user)
-            return 2
-
+        security = Security(self.bus.clock.seconds)
+        verbs = Verbs(
+            ingest=ingest,
+            broker=self.bus.broker,
+            store=store,
+            trust=self.trust,
+            security=security,
+            connections=FixedCensus(),
+            endings=self.told,  # type: ignore[arg-type]
+            moving=self.told,  # type: ignore[arg-type]
+            wall=self.bus.wall,
+            max_history=10,
+            max_history_bytes=1000,
+            node=("n1", "1.0"),
+        )
         inquiries = Inquiries(self.bus.clock, "n1", self.bus.broker, {}, alone=True)
         return Api(
             keys=self.keys,
-            security=Security(self.bus.clock.seconds),
-            moderate=Moderate(self.trust, Security(self.bus.clock.seconds), self.bus.wall),
-            ingest=ingest,
-            store=store,
-            connections=FixedCensus(),
-            disconnect_user=disconnect,
+            security=security,
+            verbs=verbs,
+            document=lambda: document(RULES),
             look=Look(self.bus.clock, inquiries, self.bus.broker),
         )
 

@@ -13,7 +13,6 @@ from realtime.connections import Connection
 from realtime.ingress import look
 from realtime.ingress.http import Api
 from realtime.ingress.look import Look
-from realtime.ingress.moderate import Moderate
 from realtime.messages import Audience, Identity, Publication
 from realtime.node import Node
 from realtime.settings import Settings
@@ -36,11 +35,8 @@ class LookCase(SynchronousTestCase):
         self.api = Api(
             keys=node.guard.policy.api_keys,
             security=node.guard.security,
-            moderate=Moderate(node.guard.trust, node.guard.security, lambda: 0.0),
-            ingest=node.ingest,
-            store=node.store,
-            connections=node.connections,
-            disconnect_user=node.sessions.user_endings.disconnect_user,
+            verbs=node.verbs,
+            document=dict,
             look=Look(self.clock, node.inquiries, node.broker),
         )
         self.exchange = self.connect()

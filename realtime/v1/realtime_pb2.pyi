@@ -1,0 +1,415 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Exclude(_message.Message):
+    __slots__ = ("users", "connections")
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    users: _containers.RepeatedScalarFieldContainer[str]
+    connections: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, users: _Optional[_Iterable[str]] = ..., connections: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PublishRequest(_message.Message):
+    __slots__ = ("channel", "data", "message_id", "exclude", "loss", "ttl")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    data: bytes
+    message_id: str
+    exclude: Exclude
+    loss: str
+    ttl: int
+    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ...) -> None: ...
+
+class Audience(_message.Message):
+    __slots__ = ("everyone", "users", "rooms")
+    EVERYONE_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    ROOMS_FIELD_NUMBER: _ClassVar[int]
+    everyone: bool
+    users: _containers.RepeatedScalarFieldContainer[str]
+    rooms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, everyone: _Optional[bool] = ..., users: _Optional[_Iterable[str]] = ..., rooms: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BroadcastRequest(_message.Message):
+    __slots__ = ("event", "data", "audience", "message_id", "exclude", "loss", "ttl")
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    event: str
+    data: bytes
+    audience: Audience
+    message_id: str
+    exclude: Exclude
+    loss: str
+    ttl: int
+    def __init__(self, event: _Optional[str] = ..., data: _Optional[bytes] = ..., audience: _Optional[_Union[Audience, _Mapping]] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ...) -> None: ...
+
+class PublishResponse(_message.Message):
+    __slots__ = ("id", "offset", "audience", "repeated")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    offset: int
+    audience: Audience
+    repeated: bool
+    def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ..., audience: _Optional[_Union[Audience, _Mapping]] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
+class BatchRequest(_message.Message):
+    __slots__ = ("publications",)
+    PUBLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    publications: _containers.RepeatedCompositeFieldContainer[PublishRequest]
+    def __init__(self, publications: _Optional[_Iterable[_Union[PublishRequest, _Mapping]]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Result(_message.Message):
+    __slots__ = ("accepted", "error")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    accepted: PublishResponse
+    error: Error
+    def __init__(self, accepted: _Optional[_Union[PublishResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class BatchResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[Result]
+    def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ...) -> None: ...
+
+class StreamError(_message.Message):
+    __slots__ = ("index", "code", "message")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    code: str
+    message: str
+    def __init__(self, index: _Optional[int] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class PublishStreamResponse(_message.Message):
+    __slots__ = ("accepted", "repeated", "refused", "errors")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    repeated: int
+    refused: int
+    errors: _containers.RepeatedCompositeFieldContainer[StreamError]
+    def __init__(self, accepted: _Optional[int] = ..., repeated: _Optional[int] = ..., refused: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ...) -> None: ...
+
+class RoomsRequest(_message.Message):
+    __slots__ = ("after", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: str
+    limit: int
+    def __init__(self, after: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Room(_message.Message):
+    __slots__ = ("room_id", "users")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    users: int
+    def __init__(self, room_id: _Optional[str] = ..., users: _Optional[int] = ...) -> None: ...
+
+class RoomsResponse(_message.Message):
+    __slots__ = ("rooms", "next")
+    ROOMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    rooms: _containers.RepeatedCompositeFieldContainer[Room]
+    next: str
+    def __init__(self, rooms: _Optional[_Iterable[_Union[Room, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
+
+class MembersRequest(_message.Message):
+    __slots__ = ("room_id",)
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    def __init__(self, room_id: _Optional[str] = ...) -> None: ...
+
+class Meta(_message.Message):
+    __slots__ = ("connection_id", "since")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    since: int
+    def __init__(self, connection_id: _Optional[str] = ..., since: _Optional[int] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("user_id", "status", "text", "metas")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    METAS_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    status: str
+    text: str
+    metas: _containers.RepeatedCompositeFieldContainer[Meta]
+    def __init__(self, user_id: _Optional[str] = ..., status: _Optional[str] = ..., text: _Optional[str] = ..., metas: _Optional[_Iterable[_Union[Meta, _Mapping]]] = ...) -> None: ...
+
+class MembersResponse(_message.Message):
+    __slots__ = ("room_id", "members")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, room_id: _Optional[str] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class HistoryRequest(_message.Message):
+    __slots__ = ("room_id", "after", "before", "limit")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    after: int
+    before: int
+    limit: int
+    def __init__(self, room_id: _Optional[str] = ..., after: _Optional[int] = ..., before: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Position(_message.Message):
+    __slots__ = ("offset", "epoch")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    epoch: str
+    def __init__(self, offset: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
+
+class HistoryResponse(_message.Message):
+    __slots__ = ("room_id", "messages", "position")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    messages: _containers.RepeatedScalarFieldContainer[bytes]
+    position: Position
+    def __init__(self, room_id: _Optional[str] = ..., messages: _Optional[_Iterable[bytes]] = ..., position: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+
+class UserRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+
+class CountRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CountResponse(_message.Message):
+    __slots__ = ("connections", "users", "transports")
+    class TransportsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    connections: int
+    users: int
+    transports: _containers.ScalarMap[str, int]
+    def __init__(self, connections: _Optional[int] = ..., users: _Optional[int] = ..., transports: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class InfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InfoResponse(_message.Message):
+    __slots__ = ("node", "version", "connections", "users", "transports", "channels")
+    class TransportsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    version: str
+    connections: int
+    users: int
+    transports: _containers.ScalarMap[str, int]
+    channels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., connections: _Optional[int] = ..., users: _Optional[int] = ..., transports: _Optional[_Mapping[str, int]] = ..., channels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class HistoryRemoveRequest(_message.Message):
+    __slots__ = ("room_id", "offset")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    offset: int
+    def __init__(self, room_id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class HistoryRemoveResponse(_message.Message):
+    __slots__ = ("removed",)
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    def __init__(self, removed: _Optional[int] = ...) -> None: ...
+
+class KickRequest(_message.Message):
+    __slots__ = ("room_id", "user_id", "reason")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    user_id: str
+    reason: str
+    def __init__(self, room_id: _Optional[str] = ..., user_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class MoveRequest(_message.Message):
+    __slots__ = ("room_id", "user_id", "to", "reason")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    user_id: str
+    to: str
+    reason: str
+    def __init__(self, room_id: _Optional[str] = ..., user_id: _Optional[str] = ..., to: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class MoveResponse(_message.Message):
+    __slots__ = ("connections",)
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    connections: int
+    def __init__(self, connections: _Optional[int] = ...) -> None: ...
+
+class DisconnectRequest(_message.Message):
+    __slots__ = ("user_id", "connection_id", "code", "reason")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    connection_id: str
+    code: int
+    reason: str
+    def __init__(self, user_id: _Optional[str] = ..., connection_id: _Optional[str] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DisconnectResponse(_message.Message):
+    __slots__ = ("disconnected",)
+    DISCONNECTED_FIELD_NUMBER: _ClassVar[int]
+    disconnected: int
+    def __init__(self, disconnected: _Optional[int] = ...) -> None: ...
+
+class RevokeTokenRequest(_message.Message):
+    __slots__ = ("token_id", "until")
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    token_id: str
+    until: int
+    def __init__(self, token_id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class RestoreTokenRequest(_message.Message):
+    __slots__ = ("token_id",)
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    token_id: str
+    def __init__(self, token_id: _Optional[str] = ...) -> None: ...
+
+class RevokeUserRequest(_message.Message):
+    __slots__ = ("user_id", "until", "issued_before")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    until: int
+    issued_before: int
+    def __init__(self, user_id: _Optional[str] = ..., until: _Optional[int] = ..., issued_before: _Optional[int] = ...) -> None: ...
+
+class BlockRequest(_message.Message):
+    __slots__ = ("user_id", "until")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    until: int
+    def __init__(self, user_id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class MuteRequest(_message.Message):
+    __slots__ = ("room_id", "user_id", "until")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    user_id: str
+    until: int
+    def __init__(self, room_id: _Optional[str] = ..., user_id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
+
+class UnmuteRequest(_message.Message):
+    __slots__ = ("room_id", "user_id")
+    ROOM_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    room_id: str
+    user_id: str
+    def __init__(self, room_id: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+
+class BanResponse(_message.Message):
+    __slots__ = ("banned", "issued_before", "until")
+    BANNED_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    banned: bool
+    issued_before: int
+    until: int
+    def __init__(self, banned: _Optional[bool] = ..., issued_before: _Optional[int] = ..., until: _Optional[int] = ...) -> None: ...
+
+class LiftResponse(_message.Message):
+    __slots__ = ("lifted",)
+    LIFTED_FIELD_NUMBER: _ClassVar[int]
+    lifted: bool
+    def __init__(self, lifted: _Optional[bool] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("user_ids",)
+    USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    user_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PresenceChange(_message.Message):
+    __slots__ = ("event", "user_id", "status", "text", "timestamp")
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    event: str
+    user_id: str
+    status: str
+    text: str
+    timestamp: int
+    def __init__(self, event: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[str] = ..., text: _Optional[str] = ..., timestamp: _Optional[int] = ...) -> None: ...
+
+class WatchResponse(_message.Message):
+    __slots__ = ("presence",)
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    presence: PresenceChange
+    def __init__(self, presence: _Optional[_Union[PresenceChange, _Mapping]] = ...) -> None: ...

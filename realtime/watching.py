@@ -1,0 +1,69 @@
+"""Watching: services that want to hear of what happens on all nodes, and how they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+#: What this service says of users, to others, ends with this.
+OURS: Final = b',"source":"realtime"}'
+
+#: Told of one thing: its kind, and what it is, as JSON.
+Told = Callable[[str, bytes], None]
+
+
+class _Presence(msgspec.Struct, rename="camel", omit_defaults=True):
+    user_id: str
+    status: str
+    timestamp: int
+    text: str | None = None
+
+
+class _Change(_Presence):
+    event: str = ""
+
+
+_decode: Final = msgspec.json.Decoder(_Presence).decode
+
+
+class Watching:
+    """Who watches through this node."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[object, tuple[frozenset[str], Told]] = {}
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def start(self, who: object, users: frozenset[str], told: Told) -> None:
+        """Tell somebody from now on.
+
+        :param users: of whom; of all if it is empty.
+        """
+        self._watchers[who] = (users, told)
+
+    def stop(self, who: object) -> None:
+        """Tell them no more."""
+        self._watchers.pop(who, None)
+
+    def presence(self, event: str, data: bytes) -> None:
+        """The presence of a user has changed, on whichever node.
+
+        :param data: the payload of ``user:online`` and its like.
+        """
+        if not self._watchers:
+            return
+        if data.endswith(OURS):
+            data = data[: -len(OURS)] + b"}"
+        try:
+            change = _decode(data)
+        except msgspec.DecodeError:
+            return
+        told = msgspec.json.encode(
+            _Change(change.user_id, change.status, change.timestamp, change.text, event)
+        )
+        for users, tell in list(self._watchers.values()):
+            if not users or change.user_id in users:
+                tell("presence", told)

@@ -1,0 +1,67 @@
+"""A request of each verb, for tests of all roads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PUBLICATION: dict[str, Any] = {"channel": "system:news", "data": {"a": 1}}
+
+#: Each is done, on a node where nobody is.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "publish": PUBLICATION,
+    "broadcast": {"event": "system:news", "data": {}, "audience": {"everyone": True}},
+    "batch": {"publications": [PUBLICATION]},
+    "rooms": {},
+    "members": {"roomId": "lobby"},
+    "history": {"roomId": "lobby"},
+    "presence": {"userId": "alice"},
+    "count": {},
+    "info": {},
+    "history_remove": {"roomId": "lobby"},
+    "kick": {"roomId": "lobby", "userId": "alice"},
+    "move": {"roomId": "lobby", "userId": "alice", "to": "hall"},
+    "disconnect": {"userId": "alice"},
+    "revoke_token": {"tokenId": "t1"},
+    "restore_token": {"tokenId": "t1"},
+    "revoke_user": {"userId": "alice"},
+    "restore_user": {"userId": "alice"},
+    "block": {"userId": "alice"},
+    "unblock": {"userId": "alice"},
+    "mute": {"userId": "alice", "roomId": "lobby"},
+    "unmute": {"userId": "alice", "roomId": "lobby"},
+}
+
+#: Requests that are refused: the verb, what differs from the one above, and the code.
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("publish", {"channel": "booking:created"}, "publish.no_owner"),
+    ("publish", {"channel": "warehouse:moved"}, "publish.channel_unknown"),
+    ("publish", {"messageId": ""}, "publish.invalid"),
+    ("publish", {"data": {"a": "x" * 262_144}}, "message.too_large"),
+    ("publish", {"loss": "perhaps"}, "publish.invalid"),
+    ("publish", {"ttl": 0}, "publish.invalid"),
+    ("broadcast", {"audience": {"everyone": False}}, "publish.no_owner"),
+    ("broadcast", {"audience": {"rooms": ["a b"]}}, "room.invalid_id"),
+    ("broadcast", {"event": "booking:created"}, "publish.no_owner"),
+    ("batch", {"publications": []}, "publish.invalid"),
+    ("rooms", {"after": "a b"}, "message.invalid"),
+    ("rooms", {"limit": 0}, "message.invalid"),
+    ("members", {"roomId": "a b"}, "room.invalid_id"),
+    ("history", {"roomId": "a b"}, "room.invalid_id"),
+    ("history", {"limit": 1001}, "message.invalid"),
+    ("presence", {"userId": "a b"}, "message.invalid"),
+    ("history_remove", {"offset": 0}, "message.invalid"),
+    ("kick", {"roomId": "user:alice"}, "room.forbidden"),
+    ("kick", {"userId": "a b"}, "message.invalid"),
+    ("move", {"to": "role:x"}, "room.forbidden"),
+    ("move", {"to": "a b"}, "room.invalid_id"),
+    ("disconnect", {"code": 4000}, "message.invalid"),
+    ("revoke_token", {"until": 1}, "trust.past"),
+    ("revoke_token", {"tokenId": "x" * 129}, "message.invalid"),
+    ("restore_token", {"tokenId": "x" * 129}, "message.invalid"),
+    ("revoke_user", {"issuedBefore": 0}, "message.invalid"),
+    ("restore_user", {"userId": "a b"}, "message.invalid"),
+    ("block", {"until": 1}, "trust.past"),
+    ("unblock", {"userId": "a b"}, "message.invalid"),
+    ("mute", {"roomId": "a b"}, "room.invalid_id"),
+    ("unmute", {"roomId": "a b"}, "room.invalid_id"),
+]
