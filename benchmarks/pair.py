@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import hiredis
 import msgspec
@@ -42,7 +44,7 @@ class Redis(Server):
 
     def commands(self) -> int:
         """How many commands nodes have sent it so far."""
-        stats = self.ask(b"INFO", b"commandstats").decode()
+        stats: str = self.ask(b"INFO", b"commandstats").decode()
         sent = 0
         for line in stats.splitlines():
             name, _, told = line.removeprefix("cmdstat_").partition(":")
@@ -50,14 +52,14 @@ class Redis(Server):
                 sent += int(told.removeprefix("calls=").partition(",")[0])
         return sent
 
-    def ask(self, *command: bytes) -> bytes:
+    def ask(self, *command: bytes) -> Any:
         """The reply to one command."""
         reader = hiredis.Reader()
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(hiredis.pack_command(command))
             while (reply := reader.gets()) is False:
                 reader.feed(connection.recv(65536))
-        if not isinstance(reply, bytes):
+        if isinstance(reply, Exception):
             raise StartFailed(f"Redis answered {reply!r} to {command!r}")
         return reply
 
@@ -81,8 +83,17 @@ class Pair:
         with ExitStack() as stack:
             for server in (self._redis, self._receiver, self._publisher):
                 stack.enter_context(server)
+            self._await_listeners()
             self._stack = stack.pop_all()
         return self
+
+    def _await_listeners(self) -> None:
+        """Wait until both nodes hear of each other: they listen before they have reached Redis."""
+        ends = time.monotonic() + 10
+        while self._redis.ask(b"PUBSUB", b"NUMSUB", b"realtime:3:signals")[1] < 2:
+            if time.monotonic() > ends:
+                raise StartFailed("the nodes do not reach Redis")
+            time.sleep(0.05)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
