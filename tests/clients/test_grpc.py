@@ -15,6 +15,8 @@ import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -120,6 +122,12 @@ class RoadTests(GrpcCase):
         await redis.start()
         self.addCleanup(redis.stop)
         client = await self.start_grpc(REDIS_URL=redis.url)
+
+        async def ready() -> bool:
+            told = await self.service.request("GET", "/health/ready", listener="HEALTH_CHECK_PORT")
+            return told.status == 200
+
+        await self.until(ready, "the node to hear what is published on Redis")
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
         request = {**PUBLICATION, "messageId": "m-1"}
@@ -326,6 +334,8 @@ class ServiceTests(GrpcCase):
             with self.assertRaises(grpc.RpcError) as raised:
                 await client.call("Publish", news, timeout=0.3)
             self.assertIs(raised.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+            # By the front's clock it is over a moment later than by the client's.
+            await deferLater(reactor, 0.3)
         finally:
             self.service.signal("CONT")
         # Its deadline had passed before the node saw it: this is the second publication, not the third.
