@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from .admission import Admission
@@ -42,6 +41,7 @@ from .rights import Rights
 from .rooms import Rooms
 from .security import Security
 from .session_rules import SessionRules
+from .turnstile import Turnstile
 from .user_endings import UserEndings
 
 #: Sessions that begin, or are taken up, at a time: what the store answers to more of them may be more than
@@ -82,7 +82,7 @@ class Sessions:
         self._connections = connections
         self._notices = notices
         self._metrics = metrics
-        self._beginning = DeferredSemaphore(BEGINNING)
+        self._beginning = Turnstile(BEGINNING)
         arrivals = Arrivals()
         self.endings: Final = Endings(
             clock,
@@ -180,12 +180,12 @@ class Sessions:
     async def _restore_or_begin(
         self, connection: Connection, identity: Identity, session: str | None, offset: str | None
     ) -> None:
-        await self._beginning.acquire()
+        await self._beginning.enter()
         try:
             if connection.state is not State.ENDED:
                 await self._restore_or_begin_now(connection, identity, session, offset)
         finally:
-            self._beginning.release()
+            self._beginning.leave()
 
     async def _restore_or_begin_now(
         self, connection: Connection, identity: Identity, session: str | None, offset: str | None

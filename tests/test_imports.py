@@ -43,7 +43,7 @@ LEVEL_2 = (
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
-    " admission entrance recovery notices drain peers enforcement inquiries watches census"
+    " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
     " moving watching"
 )
 LEVEL_4 = "transport ingress"
