@@ -31,12 +31,7 @@ from .rights import Rights
 from .rooms import Rooms, Typing, check_number
 from .sessions import Sessions
 from .signals import Preferred
-from .turnstile import Turnstile
 from .user_endings import UserEndings
-
-#: Joins that are answered at a time: each is told all members, and a thousand at once would each wait for
-#: the others' longer than the store may take.
-JOINING: Final = 16
 
 Fields = dict[str, Any]
 
@@ -105,7 +100,6 @@ class Handlers:
         self._authenticator = authenticator
         self._broker = broker
         self._store = store
-        self._joining = Turnstile(JOINING)
         self._rights = rights
         self._moderation = moderation
         self._rooms = rooms
@@ -181,19 +175,13 @@ class Handlers:
         entering = room not in connection.joined
         if entering:
             check_number(connection, self._max_rooms)
-        await self._joining.enter()
-        try:
-            if connection.state is not State.LIVE:
-                return {}
-            joined = await self._store.join(
-                connection.owner, connection.session_id, room, True, self._room_members
-            )
-            if entering and connection.state is State.LIVE:
-                self._rooms.enter(connection, room, True)
-                self._notices.joined(connection, room)
-            return await self._join_answer(identity, join, joined)
-        finally:
-            self._joining.leave()
+        joined = await self._store.join(
+            connection.owner, connection.session_id, room, True, self._room_members
+        )
+        if entering and connection.state is State.LIVE:
+            self._rooms.enter(connection, room, True)
+            self._notices.joined(connection, room)
+        return await self._join_answer(identity, join, joined)
 
     async def _join_answer(self, identity: Identity, join: events.RoomJoin, joined: Joined) -> Outcome:
         room = join.room_id
