@@ -16,6 +16,7 @@ CHOSEN = (
     "rows_redis_refuses.MeddledTests.test_log_trimmed",
     "rows_presence.PresenceTests.test_node_dies",
     "rows_presence.LimitTests.test_room_members",
+    "rows_available.SentinelTests.test_primary_dies",
 )
 
 
