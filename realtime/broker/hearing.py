@@ -19,13 +19,13 @@ from twisted.python.failure import Failure
 
 from ..deadlines import Deadlines
 from ..errors import BrokerUnavailable
-from ..messages import EVERYONE, Owner, Publication, Sequence
+from ..messages import EVERYONE, Owner, Publication, Sequence, number_of
 from ..periodic import Periodic
 from .interface import IDelivery, IPeer
 from .line import Line, Marker
 from .redis_link import SubscriberLink
 from .redis_protocol import RedisError
-from .texts import parse_all, parse_place
+from .texts import parse_all, parse_place, readable
 
 _log = Logger()
 
@@ -57,6 +57,9 @@ class IBus(Protocol):
 
     def resume(self) -> Deferred[None]:
         """Go on with the data of the server that we are connected to now."""
+
+    def read_left(self, *args: bytes | str | int) -> Deferred[Any]:
+        """The answer of left.lua; fails where `resume` would have to be called."""
 
 
 class Refused(Exception):
@@ -396,6 +399,47 @@ class Hearing:
             self._enter(waiting, self.line.sequence, waiting.payload)
 
     # -- repair
+
+    async def finish(self, parted: int, start: int) -> None:
+        """Deliver what the data has beside what was heard, before another epoch begins.
+
+        Until a node came back that had heard more than the data has, others took messages into it. Those
+        are no less promised than what comes after the new epoch's begin.
+
+        :param parted: the number up to which the data is what was heard.
+        :param start: that at which the other epoch is heard from its begin.
+        :raises BrokerUnavailable: the data can't be read.
+        """
+        line = self.line
+        line.stop()
+        channels = [name for name, waiting in self._heard.items() if waiting is None]
+        left: list[tuple[str, list[Publication]]] = []
+        groups = [channels[at : at + READ_CHANNELS] for at in range(0, len(channels), READ_CHANNELS)]
+        while groups:
+            group = groups.pop()
+            asked: list[str | int] = []
+            for channel in group:
+                asked += (channel, min(parted, line.since(channel)))
+            budget = READ_BYTES if len(group) > 1 else 2 * self._max_bytes
+            answer = await self._bus.read_left(budget, *asked)
+            if answer[0] != b"TOO MUCH":
+                left += zip(group, map(readable, answer[1:]), strict=True)
+            elif len(group) > 1:
+                half = len(group) // 2
+                groups += [group[:half], group[half:]]
+        # Only now, since the line may have got on meanwhile.
+        lacking = [one for channel, found in left for one in line.lacking(channel, found, start)]
+        if lacking:
+            _log.info("{count} publications were taken before the new epoch began", count=len(lacking))
+        self.repaired += len(lacking)
+        for one in sorted(lacking, key=number_of):
+            place = one.sequence
+            if place is not None and place.epoch != line.sequence.epoch:
+                # an epoch between: over before this node was back
+                line.sequence = Sequence(place.epoch, place.generation, place.number - 1)
+                self.resets += 1
+                self._peer.reset(None)
+            line.pass_on(one)
 
     def begin(self, place: Sequence) -> None:
         """The log is of another epoch: begin at a place of it, without what was before."""

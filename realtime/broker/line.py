@@ -162,10 +162,7 @@ class Line:
                 place.offset, place.epoch, place.number = position.offset, position.epoch, sequence.number
             if sequence.number > self.sequence.number:
                 self.sequence = sequence
-        try:
-            self._delivery.deliver(publication)
-        except Exception:
-            _log.failure("delivery of {event} failed", event=publication.event)
+        self.pass_on(publication)
 
     def _deliver_late(self, publication: Publication) -> None:
         """One that was kept back, or read of a log."""
@@ -243,6 +240,24 @@ class Line:
             self._deliver_late(publication)
         self._kept_bytes = 0
         self.overflowed = False
+
+    def lacking(self, channel: str, found: Iterable[Publication], start: int) -> list[Publication]:
+        """Of what a channel's log has up to `start`, what was not delivered."""
+        since, heard = self.since(channel), self.sequence
+
+        def lacks(sequence: Sequence) -> bool:
+            if sequence.epoch == heard.epoch and sequence.generation <= heard.generation:
+                return since < sequence.number <= start
+            return sequence.number <= start
+
+        return [one for one in found if one.sequence is not None and lacks(one.sequence)]
+
+    def pass_on(self, publication: Publication) -> None:
+        """Deliver one that was found beside all that was heard."""
+        try:
+            self._delivery.deliver(publication)
+        except Exception:
+            _log.failure("delivery of {event} failed", event=publication.event)
 
     def begin(self, sequence: Sequence) -> None:
         """Begin at a place, without what was before it; what was heard after it is still kept back."""

@@ -281,16 +281,33 @@ class RedisBroker:
         now = self.sequence()
         highest = max(self._highest, now.number)
         try:
-            number, name, generation = await self._scripts.run(
+            number, name, generation, start, parted = await self._scripts.run(
                 self._links.commands, "resume", now.epoch, now.generation, highest, secrets.token_hex(8)
             )
         except RedisError as error:
             self._complain("resume", error)
             raise BrokerUnavailable from None
-        self._set_place(Sequence(name.decode(), int(generation), int(number)))
+        epoch = name.decode()
+        if now.epoch and now.epoch != epoch and parted:
+            await self.hearing.finish(int(parted), int(start))
+        self._set_place(Sequence(epoch, int(generation), int(start)), int(number))
 
-    def _set_place(self, place: Sequence) -> None:
-        """The deployment's log is at this place, perhaps of a new epoch."""
+    def read_left(self, *args: Argument) -> Deferred[Any]:
+        """The answer of left.lua; fails where `resume` would have to be called, which waits for it."""
+        return Deferred.fromCoroutine(self._read_left(args))
+
+    async def _read_left(self, args: tuple[Argument, ...]) -> Any:
+        try:
+            answer = await self._scripts.run(self._links.commands, "left", *args)
+        except RedisError as error:
+            self._complain("left", error)
+            raise BrokerUnavailable from None
+        if answer == [b"RESUME"]:
+            raise BrokerUnavailable
+        return answer
+
+    def _set_place(self, place: Sequence, number: int) -> None:
+        """The log is at a number, perhaps of a new epoch, which is to be heard from `place` on."""
         hearing = self.hearing
         now = hearing.line.sequence
         if now.epoch == place.epoch:
@@ -298,7 +315,7 @@ class RedisBroker:
                 hearing.line.sequence = Sequence(now.epoch, place.generation, now.number)
                 self._tell_returned(lost=True)
             return
-        self._highest = place.number
+        self._highest = number
         hearing.begin(place)
         if now.epoch:
             self._tell_returned(lost=True)

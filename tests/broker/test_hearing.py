@@ -435,9 +435,9 @@ class RunTests(HearingCase):
         self.patch(self.hearer.broker, "resume", later)
         await self.server.restart_from(snapshot)
         self.publisher = await self.start_node()
-        for _ in range(8):
-            published = await self.publisher.broker.publish(publication("a"))
-        self.assertGreater(published.sequence.number, late.number)
+        self.hearer.delivered.publications.clear()
+        taken = await self.publish(*"abaaabaa")
+        self.assertGreater(self.publisher.broker._highest, late.number)
         self.patch(self.hearer.broker, "resume", real)
         for waiting in held:
             real().chainDeferred(waiting)
@@ -447,6 +447,39 @@ class RunTests(HearingCase):
         # The one who was right about its numbers is told as well: offsets of both lives would look alike.
         await until(self._both, "the same epoch")
         self.assertEqual(self.publisher.peer.resets, [None])
+        # What was taken meanwhile is delivered: it is no less promised than what comes now.
+        await self.eventually(taken + await self.publish("b", "a"))
+
+    async def test_epochs_gone_by(self) -> None:
+        """A node that was away over an epoch tells of it, and of the next, and lacks nothing of either."""
+        await self.eventually(await self.publish("a"))
+        snapshot = await self.server.snapshot()
+        await self.eventually([*self.heard(), *await self.publish("a", "a")])
+        real, held = self.hearer.broker.resume, []
+
+        def later() -> Deferred[None]:
+            held.append(Deferred())
+            return held[-1]
+
+        self.patch(self.hearer.broker, "resume", later)
+        self.hearer.delivered.publications.clear()
+        taken: list[str] = []
+        for _ in range(2):
+            await self.server.restart_from(snapshot)
+            await until(self._publishes, "the publisher to be in order")
+            taken += await self.publish(*"aba")
+            # goes back to before what the publisher knows
+            snapshot = await self.server.snapshot()
+            self.publisher.broker._highest += 5
+        self.patch(self.hearer.broker, "resume", real)
+        for waiting in held:
+            real().chainDeferred(waiting)
+        await self.whole()
+        await self.eventually(taken + await self.publish("b", "a"))
+        self.assertEqual(self.hearer.peer.resets, [None, None])
+
+    async def _publishes(self) -> bool:
+        return self.publisher.broker.alive()
 
     async def _both(self) -> bool:
         return self.place().epoch == self.place(self.publisher).epoch

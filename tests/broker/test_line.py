@@ -91,6 +91,24 @@ class LineTests(SynchronousTestCase):
         self.line.go_on(missed)
         self.assertEqual(self.told, ["n1", "gap", "n3", "n4", "n5", "typing", "marker t", "n6"])
 
+    def test_lacking(self) -> None:
+        """Of data that parted from what was heard: other generations and epochs, up to the new begin."""
+        self.line.sequence = Sequence(EPOCH, 1, 2)
+        self.hear((3, 1), (5, 2))
+        found = [
+            parse(text(number, 9, epoch=epoch, generation=generation))
+            for number, epoch, generation in (
+                (3, EPOCH, 1),
+                (6, EPOCH, 1),
+                (4, EPOCH, 2),
+                (7, "middle", 3),
+                (8, "middle", 3),
+                (9, "new", 4),
+            )
+        ]
+        lacking = self.line.lacking("a", found, 7)
+        self.assertEqual([one.sequence.number for one in lacking], [6, 4, 7])
+
     def test_missed_after_what_was_kept(self) -> None:
         """What was read of the logs beyond the last that was kept back comes after it."""
         self.line.stop()

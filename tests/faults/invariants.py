@@ -21,7 +21,8 @@ def sequence(offset: str) -> tuple[str, int, int]:
 def faults(recording: Recording, expected: Expected, *, live: bool = False) -> list[str]:
     """What is wrong with what one client received.
 
-    :param live: whether a session that began anew excuses a gap only where the connection was lost.
+    :param live: whether a session that began anew excuses a gap only where the connection was lost; what
+        the data lost without having acknowledged it may come once more after it.
 
     I1 no silent gap: whatever is missing is doubtful, or a session began anew since the one before it;
     I2 no inversion, within a series and over all that is logged; I3 nothing twice; nothing of others.
@@ -82,7 +83,8 @@ class _Walk:
             return
         if (series, n) in self._seen:
             # What its sender repeated, and the log forgot in between, is new to the log.
-            if series not in self._expected.unordered or self._seen[series, n] == self._resets:
+            repeatable = self._live or series in self._expected.unordered
+            if not repeatable or self._seen[series, n] == self._resets:
                 yield f"{named} came twice"
             return
         self._seen[series, n] = self._resets

@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from tests.redis_servers import RedisServer
 from tests.redis_sets import Cluster, SentinelSet, start_cluster, start_sentinels
 
-from .case import FaultCase
+from .case import FaultCase, resets
 from .scale import dice, scaled
 
 USERS = tuple(f"user{number}" for number in range(6))
@@ -65,6 +65,28 @@ class SentinelTests(AvailableCase):
         took = await self._writes_again(began)
         self.assertLess(took, DOWN_AFTER / 1000 + scaled(8, 3), "on a busy machine a little longer")
         await self._finish(flowing)
+
+    async def test_primary_dies_ahead(self) -> None:
+        """R11: the primary dies with what no replica has, and who has heard that is back last: 0 lost.
+
+        The data goes back in time for one node, when the other has taken new messages into it already.
+        """
+        sentinels = await self._sentinels()
+        flowing = await self._start(sentinels.url, scaled(5, 60))
+        old = await sentinels.primary()
+        first, late = self.fleet.nodes
+        await deferLater(reactor, 0.5)
+        await old.command("ACL", "SETUSER", "default", "-psync", "-sync")
+        await old.command("CLIENT", "KILL", "TYPE", "replica")
+        await deferLater(reactor, 0.3)
+        late.freeze()
+        await old.kill()
+        await self._moved(sentinels, old)
+        await self.within(30, first.is_ready, "one node to be ready again")
+        await deferLater(reactor, 1)
+        late.thaw()
+        await self._finish(flowing)
+        self.assertTrue(all(resets(client) for client in self.recorders.recordings))
 
     async def test_primary_freezes(self) -> None:
         """R11: SIGSTOP of the primary; when it goes on it accepts no write of ours."""
