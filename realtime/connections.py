@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -72,6 +72,13 @@ class IReceiver(Interface):
         """The transport is gone: said once, whoever ended it. `reason` is a stable word."""
 
 
+class IPlaces(Protocol):
+    """What knows in which rooms connections are."""
+
+    def reencoded(self, connection: Connection) -> None:
+        """The `encoding` of a connection has changed."""
+
+
 class State(Enum):
     """Where a connection is in its life (DESIGN.md section 4)."""
 
@@ -91,7 +98,8 @@ class Connection:
 
     :ivar id: its public id.
     :ivar session_id: the secret id by which its session is taken up after a cut.
-    :ivar encoding: that of its session, kept here since every delivery looks at it; see `reencode`.
+    :ivar encoding: that of its session, kept here since deliveries look at it; see `reencode`.
+    :ivar places: who is to be told when that changes; None while it is in no room.
     :ivar rooms: what it is in: joined rooms and those joined for it.
     :ivar joined: those of `rooms` that it, or its token, asked for.
     :ivar parked: commands that wait for an earlier one; None while none is being waited for.
@@ -114,6 +122,7 @@ class Connection:
         "muted_rooms",
         "outlet",
         "parked",
+        "places",
         "rooms",
         "session",
         "session_id",
@@ -127,6 +136,7 @@ class Connection:
     def __init__(self, session: ISession, outlet: IOutlet, handshake: Handshake, now: float) -> None:
         self.session = session
         self.encoding: Hashable = None
+        self.places: IPlaces | None = None
         self.outlet = outlet
         self.handshake = handshake
         self.parked: deque[Command] | None = None
@@ -152,7 +162,11 @@ class Connection:
 
     def reencode(self) -> None:
         """Its session may share its frames with others from now on."""
-        self.encoding = self.session.encoding
+        encoding = self.session.encoding
+        if encoding is not self.encoding:
+            self.encoding = encoding
+            if self.places is not None:
+                self.places.reencoded(self)
 
     def prefer(self, preferences: Preferences) -> None:
         """Mute what its user does; the rooms that it is in are yet to hear of it (`Rooms.remute`)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -35,17 +35,62 @@ def mutes(connection: Connection, publication: Publication) -> bool:
     return bool(reached) and reached <= connection.muted_rooms
 
 
+#: Connections by their encoding: those of one get the same frames.
+Groups: TypeAlias = dict[Hashable, list[Connection]]
+
+
+def grouped(connections: Iterable[Connection]) -> Groups:
+    """Connections by their encoding."""
+    groups: Groups = {}
+    for connection in connections:
+        group = groups.get(connection.encoding)
+        if group is None:
+            groups[connection.encoding] = [connection]
+        else:
+            group.append(connection)
+    return groups
+
+
 class Room:
     """The connections of this node in one room.
 
     :ivar muting: for those that mute something here, the events they mute (`ALL` for all).
     """
 
-    __slots__ = ("members", "muting")
+    __slots__ = ("_groups", "members", "muting")
 
     def __init__(self) -> None:
         self.members: dict[Connection, None] = {}
         self.muting: dict[Connection, frozenset[str]] = {}
+        # Made by the first delivery and kept for those after it; None where it is to be made anew.
+        self._groups: Groups | None = None
+
+    @property
+    def groups(self) -> Groups:
+        """The members by their encoding. Who goes through them must copy them: members come and go."""
+        groups = self._groups
+        if groups is None:
+            groups = grouped(self.members)
+            # The rooms of single users are many, and would keep it for nothing.
+            self._groups = groups if len(self.members) > 1 else None
+        return groups
+
+    def add(self, connection: Connection) -> None:
+        """A connection is in the room from now on."""
+        groups = self._groups
+        if groups is not None and connection not in self.members:
+            groups.setdefault(connection.encoding, []).append(connection)
+        self.members[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """A connection is in the room no more."""
+        self.members.pop(connection, None)
+        self.muting.pop(connection, None)
+        self._groups = None
+
+    def regroup(self) -> None:
+        """The encoding of a member has changed."""
+        self._groups = None
 
     def deaf_to(self, event: str) -> set[Connection]:
         """The members that have muted the event here."""
@@ -80,7 +125,8 @@ class Rooms:
         entered = self._rooms.get(room)
         if entered is None:
             entered = self._rooms[room] = Room()
-        entered.members[connection] = None
+        entered.add(connection)
+        connection.places = self
         connection.rooms.add(room)
         if joined:
             connection.joined.add(room)
@@ -92,23 +138,31 @@ class Rooms:
         connection.joined.discard(room)
         left = self._rooms.get(room)
         if left is not None:
-            left.members.pop(connection, None)
-            left.muting.pop(connection, None)
+            left.remove(connection)
             if not left.members:
                 del self._rooms[room]
                 self._emptied(room)
 
     def admit(self, connection: Connection) -> None:
         """Deliver what is for everyone to the connection from now on."""
-        self.everyone.members[connection] = None
+        self.everyone.add(connection)
+        connection.places = self
         self._mute(connection, EVERYONE, self.everyone)
 
     def dismiss(self, connection: Connection) -> None:
         """Deliver nothing to the connection any more."""
-        self.everyone.members.pop(connection, None)
-        self.everyone.muting.pop(connection, None)
+        self.everyone.remove(connection)
         for room in list(connection.rooms):
             self.remove(connection, room)
+        connection.places = None
+
+    def reencoded(self, connection: Connection) -> None:
+        """See `IPlaces`."""
+        self.everyone.regroup()
+        for name in connection.rooms:
+            room = self._rooms.get(name)
+            if room is not None:
+                room.regroup()
 
     def remute(self, connection: Connection) -> None:
         """The connection's muted events or rooms have changed."""

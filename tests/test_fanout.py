@@ -15,8 +15,19 @@ from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rights import Rights
 from realtime.rooms import Rooms
+from realtime.wire.session import Frame
 
 from .test_limits import connection
+
+
+class Session:
+    """A session whose encoding is set by the test."""
+
+    protocol = "plain"
+    encoding = "a"
+
+    def encode(self, publication: Publication) -> Frame:
+        return Frame(self.encoding.encode())
 
 
 class FanoutTests(SynchronousTestCase):
@@ -78,6 +89,35 @@ class FanoutTests(SynchronousTestCase):
         self.deliver(rooms=frozenset("r"))
         self.assertIs(a.outlet.frames[0], b.outlet.frames[0])
         self.assertIsNot(a.outlet.frames[0], c.outlet.frames[0])
+
+    def test_encoding_that_changes(self) -> None:
+        """Who comes, goes, or is encoded otherwise from now on, is delivered to accordingly."""
+        session = Session()
+        a, b = self.member("a", "r"), self.member("b", "r")
+        b.session = session
+        self.deliver(rooms=frozenset("r"))
+        self.deliver(everyone=True)
+        session.encoding = "b"
+        b.reencode()
+        c = self.member("c", "r", encoding="b")
+        self.rooms.enter(c, "r", True)
+        for audience in ({"rooms": frozenset("r")}, {"everyone": True}):
+            self.deliver(**audience)
+            self.assertIs(b.outlet.frames[-1], c.outlet.frames[-1])
+            self.assertIsNot(a.outlet.frames[-1], b.outlet.frames[-1])
+        self.assertEqual(self.got(a, b, c), [4, 4, 2])
+        self.rooms.remove(b, "r")
+        self.deliver(rooms=frozenset("r"))
+        self.assertEqual(self.got(a, b, c), [5, 4, 3])
+        self.rooms.dismiss(b)
+        session.encoding = "c"
+        b.reencode()
+        self.deliver(everyone=True)
+        self.assertEqual(self.got(a, b, c), [6, 4, 4])
+        d = self.member("d", "r", encoding="d")
+        self.deliver(rooms=frozenset("r"))
+        self.deliver(everyone=True)
+        self.assertEqual(self.got(a, c, d), [8, 6, 2])
 
     def test_muted(self) -> None:
         """Who mutes is left out."""

@@ -135,6 +135,11 @@ _SETTLED: Final[dict[str, Any]] = {
 }
 
 
+#: What every write looks at, and so has a slot. Where a dict has it CPython looks first at where it was in
+#: the last one, and that differs between WebSockets with a subprotocol and those without.
+_HOT: Final = ("_turn", "_turn_size", "state", "transport")
+
+
 @implementer(IPushProducer, IFlushed)
 class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     """One WebSocket. Holds its handler and forwards to it.
@@ -148,6 +153,8 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     factory: WebSockets
     transport: Any
     state: Any
+    _turn: bytes | list[bytes] | None
+    _turn_size: int
     data: bytes
     failedByMe: bool
     message_data: Any
@@ -161,8 +168,6 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     _resting = False
     _deaf = False
     _shaking = False  # the first request has come; looked at until the socket is open
-    _turn: bytes | list[bytes] | None = None
-    _turn_size = 0
     _word: str | None = None
     _frames = 0
     _controls = 0
@@ -173,6 +178,10 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.is_closed: Deferred[Any] = Deferred()
         self.is_open: Deferred[Any] = Deferred()
         self.handler = handler
+        self.transport = None
+        self.state = WebSocketProtocol.STATE_CONNECTING
+        self._turn = None
+        self._turn_size = 0
         self._subprotocol = subprotocol
 
     # -- what a handler does with it
@@ -508,6 +517,7 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
         options |= {"CONFIG_ATTRS": (), "factory": self, "trafficStats": TrafficStats(), **_SETTLED}
+        options["__slots__"] = _HOT
         self._made = type("WebSocket", (WebSocket,), options)
 
     def make(self, handler: Any, subprotocol: str | None = None) -> WebSocket:

@@ -177,8 +177,9 @@ class _BinaryCodec:
 
     def event(self, subscription: int, publication: int, details: dict[str, Any], body: bytes) -> Frame:
         """See `Codec`."""
-        head = [self._dumps(value) for value in (36, subscription, publication, details, ())]
-        return Frame(b"", (b"%c%b%b" % (self._array + 6, b"".join(head), body),))
+        # An array of five, of which the head is made that of six.
+        told = self._dumps((36, subscription, publication, details, ()))
+        return Frame(b"", (b"%c%b%b" % (self._array + 6, told[1:], body),))
 
     def _head(self, data: bytes) -> list[Any]:
         """Type and request of a message of which this is the beginning.
