@@ -167,7 +167,7 @@ class Handlers:
 
     # -- rooms
 
-    async def _room_join(self, connection: Connection, join: events.RoomJoin, _: Event) -> Outcome:
+    async def _room_join(self, connection: Connection, join: events.RoomJoin, event: Event) -> Outcome:
         room = join.room_id
         identity = connection.identity
         assert identity is not None
@@ -181,7 +181,7 @@ class Handlers:
         if entering and connection.state is State.LIVE:
             self._rooms.enter(connection, room, True)
             self._notices.joined(connection, room)
-        return await self._join_answer(identity, join, joined)
+        return {} if event.brief else await self._join_answer(identity, join, joined)
 
     async def _join_answer(self, identity: Identity, join: events.RoomJoin, joined: Joined) -> Outcome:
         room = join.room_id

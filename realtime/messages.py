@@ -5,6 +5,7 @@ All are immutable, and none can be part of a cycle: the garbage collector need n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -238,6 +239,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     :ivar binary: whether ``data`` holds ``{"$binary": base64}`` objects that were binary.
     :ivar fault: why the payload can't be used, where it can't; the event is to be refused.
     :ivar selection: who gets a message to a room; None for all.
+    :ivar brief: whether nobody looks at the fields of its acknowledgement.
     """
 
     name: str
@@ -246,6 +248,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     binary: bool = False
     fault: str = ""
     selection: Selection | None = None
+    brief: bool = False
 
 
 class Own(msgspec.Struct, frozen=True, gc=False):
@@ -262,7 +265,13 @@ class Disconnect(msgspec.Struct, frozen=True, gc=False):
     """Command: the client ends its session for good."""
 
 
-Command = Connect | Event | Own | Disconnect
+class Later(msgspec.Struct, frozen=True):
+    """Command: what it asks for hangs on what has come of those before it, and is said in its turn."""
+
+    decide: Callable[[], Event | Own]
+
+
+Command = Connect | Event | Own | Later | Disconnect
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):

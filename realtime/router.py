@@ -38,6 +38,7 @@ from .messages import (
     Connect,
     Event,
     Handshake,
+    Later,
     Own,
     Placed,
 )
@@ -57,7 +58,7 @@ class Router:
     """Runs the commands of all connections of this node.
 
     :param max_parked: commands of one connection that may wait before it is read no further.
-    :ivar services: does what other services ask for, by events of a client.
+    :ivar services: does what other services ask for, by events of a client that `_of_service` knows.
     :param message_timeout: seconds for a message of several frames to arrive whole.
     """
 
@@ -137,6 +138,8 @@ class Router:
             connection.outlet.pause_reading()
 
     def _run(self, connection: Connection, command: Command) -> None:
+        if isinstance(command, Later):
+            command = command.decide()
         if isinstance(command, Event):
             self._run_event(connection, command)
         elif isinstance(command, Connect):
@@ -218,9 +221,9 @@ class Router:
 
     def _perform(self, connection: Connection, event: Event) -> Outcome | Deferred[Outcome]:
         handler = self._handlers.get(event.name)
-        service = handler is None and event.name.startswith(events.SERVICE_EVENT)
+        service = handler is None and _of_service(connection, event.name)
         if handler is None and not service:
-            if event.fault:
+            if event.fault and not event.name:
                 raise InvalidMessage(event.fault)
             raise UnknownEvent(f"accepted are {', '.join(self._handlers)}")
         if connection.state is not State.LIVE:
@@ -338,6 +341,14 @@ def _write(connection: Connection, frame: Frame) -> bool:
         return False
     connection.outlet.write(frame)
     return True
+
+
+def _of_service(connection: Connection, name: str) -> bool:
+    """Whether an event that is none of clients is for `Router.services`: a verb, or a service's channel."""
+    if name.startswith(events.SERVICE_EVENT):
+        return True
+    identity = connection.identity
+    return identity is not None and identity.service is not None and ":" in name
 
 
 def _no_services(connection: Connection, event: Event) -> Deferred[Outcome]:

@@ -8,10 +8,11 @@ from autobahn.wamp import message as wamp
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.errors import Close
+from realtime.errors import Close, RoomForbidden
 from realtime.ids import session_number
 from realtime.messages import Audience, Publication
-from realtime.wire.wamp import MAX_HELLOS, MAX_SUBSCRIPTIONS
+from realtime.wire.wamp import MAX_HELLOS
+from realtime.wire.wamp_broker import MAX_SUBSCRIPTIONS
 from realtime.wire.wamp_realm import UNLOGGED
 
 from .house import House, PlainClient
@@ -152,6 +153,48 @@ class WaitingTests(WampCase):
         self.drain(held)
         self.assertEqual(alice.fresh(), [])
 
+    def test_subscribing_is_cheap(self) -> None:
+        """Nobody asks for members and history that SUBSCRIBED does not tell."""
+        house = self.house()
+        alice = WampClient(house, "alice")
+        held = self.slow(house, "members")
+        self.assertIsInstance(alice.subscribe("room.lobby.message"), wamp.Subscribed)
+        self.assertEqual(held, [])
+        self.assertIsNone(alice.call("room.join", roomId="lobby"))
+        self.assertEqual(len(held), 1)
+
+    def test_asked_for_twice(self) -> None:
+        """A room that a call asks for is not left by unsubscribing, however soon the call came before."""
+        for order in ("call first", "subscribe first"):
+            house = self.house()
+            alice = WampClient(house, "alice")
+            connection = house.node.connections.of_user("alice")[0]
+            number = house.node.direct.protocols["wamp.2.json"]()._realm.subscriptions.get(
+                "exact", "room.lobby.message"
+            )
+            held = self.slow(house, "join", "leave")
+            steps = [
+                lambda alice=alice: alice.call("room.join", roomId="lobby"),
+                lambda alice=alice: alice.subscribe("room.lobby.message"),
+            ]
+            for step in steps if order == "call first" else steps[::-1]:
+                step()
+            alice.unsubscribe(number.id)
+            self.drain(held)
+            self.assertEqual(connection.joined, {"lobby"}, order)
+            self.assertEqual([*connection.session._broker.subscriber._by_id], [], order)
+            # A call that is refused asks for nothing.
+            alice.call("room.leave", roomId="lobby")
+            alice.subscribe("room.lobby.message")
+            house.node.guard.policy.rights.check_join = self.refuse
+            alice.call("room.join", roomId="lobby")
+            alice.unsubscribe(number.id)
+            self.drain(held)
+            self.assertEqual(connection.joined, set(), order)
+
+    def refuse(self, identity: Any, room: str) -> None:
+        raise RoomForbidden()
+
     def test_pipelined(self) -> None:
         """Both of a room's subscriptions end at once: it is left. One ends, another begins: it is not."""
         house = self.house()
@@ -167,17 +210,18 @@ class WaitingTests(WampCase):
         self.assertEqual(connection.joined, {"other"})
         alice.subscribe("room.lobby.message")
         self.drain(held)
-        (message,) = connection.session._subscriber._by_id
+        (message,) = connection.session._broker.subscriber._by_id
         alice.subscribe("room.lobby.typing")
         alice.unsubscribe(message)
         self.drain(held)
         self.assertEqual(connection.joined, {"other", "lobby"})
-        (typing,) = connection.session._subscriber._by_id
+        (typing,) = connection.session._broker.subscriber._by_id
         alice.unsubscribe(typing)
         alice.subscribe("room.lobby.typing")
         self.drain(held)
         self.assertEqual(connection.joined, {"other", "lobby"})
-        self.assertEqual(set(connection.session._subscriber._by_id), {typing})
+        (again,) = connection.session._broker.subscriber._by_id.values()
+        self.assertEqual(again.uri, "room.lobby.typing")
 
     def test_goodbye_meanwhile(self) -> None:
         """What was asked before GOODBYE is not answered after it."""
@@ -425,6 +469,9 @@ class RefusalTests(WampCase):
             ("room.user:alice.message", "exact"),
             ("room.role:staff.message", "exact"),
             ("room.user:bob.", "prefix"),
+            ("wamp.session.on_join", "exact"),
+            ("wamp.", "prefix"),
+            ("wamp..on_join", "wildcard"),
             ("room.private:x.message", "exact"),
             ("event.bob:..", "wildcard"),
         ]:
@@ -455,9 +502,12 @@ class RefusalTests(WampCase):
         bob.subscribe("room.lobby.message")
         alice.subscribe("system.error")
         bob.events()
-        for topic in ("booking.confirmed", "system.error", "room.lobby.user_joined", "event.1.x", "nope"):
+        for topic in (
+            *("booking.confirmed", "system.error", "room.lobby.user_joined", "event.1.x", "nope"),
+            *("user.bob.notification.new", "wamp.session.on_join", "role.staff.x", "user.online"),
+        ):
             self.refused(
-                alice.publish(topic, userId="bob", text="x"), "wamp.error.not_authorized", "room.forbidden"
+                alice.publish(topic, userId="bob", text="x"), "wamp.error.not_authorized", "api.forbidden"
             )
         self.refused(
             alice.publish("room.lobby.message", text="x"), "wamp.error.not_authorized", "room.not_joined"
@@ -466,7 +516,7 @@ class RefusalTests(WampCase):
         for topic in ("booking.confirmed", "room.lobby.message"):
             self.assertIsNone(alice.publish(topic, acknowledge=False, text="x"))
         self.assertEqual(
-            [payload["code"] for payload in alice.heard()], ["room.forbidden", "room.not_joined"]
+            [payload["code"] for payload in alice.heard()], ["api.forbidden", "room.not_joined"]
         )
         self.assertEqual(bob.heard(), [])
 
@@ -477,6 +527,9 @@ class RefusalTests(WampCase):
         self.assertEqual(client.ask(wamp.Unregister, 5).error, "wamp.error.no_such_registration")
         for procedure in ("my.proc", "room.no", "wamp.session.count", "x"):
             self.refused(client.call(procedure), "wamp.error.no_such_procedure", "event.unknown")
+            for arguments in ("[1,2]", '["x"],{"n":1}'):
+                (answer,) = client.send_raw(f'[48,9,{{}},"{procedure}",{arguments}]')
+                self.refused(answer, "wamp.error.no_such_procedure", "event.unknown")
         self.assertIsNone(client.ask(wamp.Cancel))
 
     def test_limits(self) -> None:

@@ -12,7 +12,7 @@ from ..broker.interface import IBroker, IStateStore
 from ..errors import InternalError, InvalidPublication, RealtimeError
 from ..events import Loss
 from ..ids import unique_id
-from ..messages import Audience, Position, Publication
+from ..messages import Audience, Position, Publication, Published
 from ..metrics import Metrics
 from ..routing import Route, Routing
 from .shapes import MAX_MESSAGE_ID, LossClass
@@ -40,14 +40,26 @@ _NO_OPTIONS: Final = Options()
 class Accepted(msgspec.Struct, frozen=True):
     """What became of a publication.
 
-    :ivar position: None for what is not logged.
-    :ivar repeated: it was taken before, under the same message id; nothing was delivered now.
+    :ivar published: what the broker says of it.
     """
 
-    id: str
     audience: Audience
-    position: Position | None
-    repeated: bool
+    published: Published
+
+    @property
+    def id(self) -> str:
+        """The publication's id."""
+        return self.published.id
+
+    @property
+    def position(self) -> Position | None:
+        """Its place in its channel's log; None for what is not logged."""
+        return self.published.position
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it was taken before, under the same message id; nothing was delivered now."""
+        return self.published.repeated
 
 
 class Ingest:
@@ -132,7 +144,7 @@ class Ingest:
         if options is not _NO_OPTIONS:
             publication = _with(publication, options)
         published = await self._broker.publish(publication, key)
-        return Accepted(published.id, publication.audience, published.position, published.repeated)
+        return Accepted(publication.audience, published)
 
     def count(self, kind: str, outcome: str) -> None:
         """Something was published to a channel whose first part is `kind`; see `Metrics.published`."""

@@ -273,11 +273,15 @@ class Verbs:
 
     # -- publishing
 
-    async def _publish(self, asked: shapes.Publish, caller: Caller) -> shapes.Answer:
+    async def publish(self, asked: shapes.Publish, caller: Caller) -> Taken:
+        """What the verb ``publish`` does; its answer is `accepted`."""
+        caller.key.check(VERBS["publish"].scope)
         caller.key.check_channel(asked.channel)
         options = _options(asked)
-        taken = await self._ingest.publish(asked.channel, bytes(asked.data), asked.message_id, options)
-        return _accepted(taken)
+        return await self._ingest.publish(asked.channel, bytes(asked.data), asked.message_id, options)
+
+    async def _publish(self, asked: shapes.Publish, caller: Caller) -> shapes.Answer:
+        return accepted(await self.publish(asked, caller))
 
     async def _broadcast(self, asked: shapes.Broadcast, caller: Caller) -> shapes.Answer:
         caller.key.check_channel(asked.event)
@@ -290,7 +294,7 @@ class Verbs:
         taken = await self._ingest.broadcast(
             asked.event, bytes(asked.data), audience, asked.message_id, _options(asked)
         )
-        return _accepted(taken)
+        return accepted(taken)
 
     async def _batch(self, asked: shapes.Batch, caller: Caller) -> shapes.Answer:
         started = [Deferred.fromCoroutine(self._one_of(one, caller)) for one in asked.publications]
@@ -298,15 +302,14 @@ class Verbs:
 
     async def _one_of(self, asked: shapes.Publish, caller: Caller) -> shapes.Result:
         try:
-            accepted = await self._publish(asked, caller)
+            taken = await self.publish(asked, caller)
         except RealtimeError as error:
             return shapes.Result(error=shapes.Refused(error.code, error.message))
         except Exception:
             _log.failure("one publication of a batch failed")
             failed = InternalError()
             return shapes.Result(error=shapes.Refused(failed.code, failed.message))
-        assert isinstance(accepted, shapes.Accepted)
-        return shapes.Result(accepted=accepted)
+        return shapes.Result(accepted=accepted(taken))
 
     # -- asking
 
@@ -461,7 +464,8 @@ def _options(asked: shapes.Publish | shapes.Broadcast) -> Options:
 _NO_OPTIONS: Final = Options()
 
 
-def _accepted(taken: Taken) -> shapes.Accepted:
+def accepted(taken: Taken) -> shapes.Accepted:
+    """What is told of a publication that was taken."""
     audience = taken.audience
     told = shapes.AudienceTold(audience.everyone, sorted(audience.users), sorted(audience.rooms))
     offset = None if taken.position is None else taken.position.offset

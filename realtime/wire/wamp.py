@@ -22,26 +22,15 @@ import msgspec
 from autobahn.wamp.exception import InvalidUriError
 from zope.interface import implementer
 
-from ..errors import Close, InvalidMessage, ProtocolError, RealtimeError, RoomForbidden, TooManyRooms
-from ..events import CLIENT_EVENTS, SERVICE_EVENT
+from ..errors import Close, InvalidMessage, ProtocolError, RealtimeError
 from ..ids import session_number
-from ..messages import (
-    Ack,
-    Command,
-    Connect,
-    Disconnect,
-    Event,
-    Own,
-    Placed,
-    Publication,
-    Selection,
-    Sequence,
-)
+from ..messages import Ack, Command, Connect, Disconnect, Own, Placed, Publication, Sequence
 from ..payload import spliced
 from . import wamp_errors as uris
-from . import wamp_history, wamp_topics
 from .session import NOTHING, Control, Frame, IDirectSession, Send, Several
+from .wamp_broker import Broker
 from .wamp_codecs import Unfit
+from .wamp_dealer import Dealer
 from .wamp_messages import (
     ABORT,
     AUTHENTICATE,
@@ -49,35 +38,22 @@ from .wamp_messages import (
     CANCEL,
     CHALLENGE,
     ERROR,
-    GET_EVENTS,
     GOODBYE,
     HELLO,
     PUBLISH,
-    PUBLISHED,
     REGISTER,
     REQUESTS,
-    RESULT,
     SHAPES,
     SUBSCRIBE,
-    SUBSCRIBED,
     UNREGISTER,
     UNSUBSCRIBE,
-    UNSUBSCRIBED,
     WELCOME,
     WITH_ARGUMENTS,
     Asked,
-    payload_of,
-    selection_of,
     valid_id,
     welcome,
-    with_fields,
 )
-from .wamp_realm import Encoder, publication_number
-from .wamp_subscriber import Subscriber
-from .wamp_topics import Subscription
-
-#: Subscriptions of one connection.
-MAX_SUBSCRIPTIONS: Final = 200
+from .wamp_realm import Encoder
 
 #: HELLOs of one connection that may be turned away.
 MAX_HELLOS: Final = 8
@@ -102,8 +78,8 @@ class WampSession:
     protocol = "wamp"
 
     __slots__ = (
-        *("_codec", "_encoder", "_fault", "_held", "_held_bytes", "_method", "_realm", "_resuming"),
-        *("_secret", "_state", "_subscriber", "_token", "_turned_away"),
+        *("_broker", "_codec", "_dealer", "_encoder", "_fault", "_method", "_realm", "_resuming"),
+        *("_secret", "_state", "_token", "_turned_away"),
     )
 
     def __init__(self, encoder: Encoder) -> None:
@@ -119,16 +95,14 @@ class WampSession:
     def _reset(self) -> None:
         self._secret = ""
         self._method = ""
-        self._subscriber = Subscriber(self._encoder.interests)
-        # What came since a session was taken up, for subscriptions that are yet to be made again.
-        self._held: list[Publication] | None = None
-        self._held_bytes = 0
+        self._broker = Broker(self._encoder)
+        self._dealer = Dealer(self._codec, self._broker.subscriber)
         self._resuming: dict[str, Any] = {}
 
     @property
     def encoding(self) -> Any:
-        """See `ISession`: who has the same interest has the same frames. What is held is its own affair."""
-        return self._subscriber.interest if self._held is None else self
+        """See `ISession`."""
+        return self._broker.encoding
 
     # -- from the client
 
@@ -234,100 +208,26 @@ class WampSession:
         self._reset()
 
     def _subscribe(self, subscribe: Any, _: list[Any]) -> list[Command | Send]:
-        match, uri = subscribe.match or wamp_topics.EXACT, subscribe.topic
-        asked = Asked(SUBSCRIBE, subscribe.request)
-        try:
-            wamp_topics.check(match, uri, self._subscriber.user)
-        except RealtimeError as error:
-            return [Own(asked, error)]
-        asked.subscription = one = self._realm.subscriptions.get(match, uri)
-        known = self._subscriber.lasts(one)
-        if not known and len(self._subscriber) >= MAX_SUBSCRIPTIONS:
-            return [Own(asked, TooManyRooms(f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions"))]
-        if one.room is None or known:
-            return [Own(asked)]
-        self._subscriber.wait(one.room, asked)
-        return [Event("room:join", msgspec.json.encode({"roomId": one.room}), asked)]
+        return [self._broker.subscribe(subscribe)]
 
     def _unsubscribe(self, unsubscribe: Any, _: list[Any]) -> list[Command | Send]:
-        one = self._subscriber.get(unsubscribe.subscription)
-        asked = Asked(UNSUBSCRIBE, unsubscribe.request, one)
-        if one is None:
-            asked.error = uris.NO_SUCH_SUBSCRIPTION
-            return [Own(asked, InvalidMessage("there is no such subscription"))]
-        room = self._subscriber.end(one)
-        if room is None:
-            return [Own(asked)]
-        return [Event("room:leave", msgspec.json.encode({"roomId": room}), asked)]
+        return [self._broker.unsubscribe(unsubscribe)]
 
     def _publish(self, publish: Any, elements: list[Any]) -> list[Command | Send]:
-        ack = Asked(PUBLISH, publish.request) if publish.acknowledge else None
-        try:
-            place = wamp_topics.place_of(publish.topic)
-            selection = selection_of(publish, elements[2].get("disclose_me", False))
-        except ProtocolError:
-            raise
-        except RealtimeError as error:
-            return [Own(ack, error)]
-        if place.event != "room:message" and selection.lists:
-            return [Own(ack, InvalidMessage("only messages can leave out receivers, or choose them"))]
-        return [self._event(place.event, elements[4:], ack, {"roomId": place.room}, selection)]
+        return [self._broker.publish(publish, elements)]
 
     def _call(self, call: Any, elements: list[Any]) -> list[Command | Send]:
-        asked = Asked(CALL, call.request)
-        if call.procedure == GET_EVENTS:
-            return [self._get_events(asked, elements[4:])]
-        name = call.procedure.replace(".", ":", 1)
-        if name not in CLIENT_EVENTS and not name.startswith(SERVICE_EVENT):
-            # As it was called, so that the refusal names what the client knows.
-            name = call.procedure
-        return [self._event(name, elements[4:], asked)]
-
-    def _event(
-        self,
-        name: str,
-        arguments: list[Any],
-        ack: Asked | None,
-        fields: dict[str, str] | None = None,
-        selection: Selection | None = None,
-    ) -> Event:
-        """A client's event: its payload is the keyword arguments, or else the one argument, an object."""
-        try:
-            payload = payload_of(self._codec, arguments)
-            data = payload.data
-            if fields:
-                data = with_fields(data, fields)
-        except ProtocolError as error:
-            return Event(name, b"{}", ack, fault=error.message)
-        return Event(name, data, ack, payload.binary, selection=selection)
-
-    def _get_events(self, asked: Asked, arguments: list[Any]) -> Command:
-        try:
-            given = [self._codec.payload(argument).data for argument in arguments]
-            page = wamp_history.read(*given)
-        except (ProtocolError, InvalidMessage) as error:
-            return Own(asked, InvalidMessage(error.message))
-        one = self._subscriber.get(page.subscription)
-        if one is None:
-            asked.error = uris.NO_SUCH_SUBSCRIPTION
-            return Own(asked, InvalidMessage("there is no such subscription"))
-        asked.subscription, asked.page = one, page
-        if one.room is None:
-            return Own(asked)
-        return Event("room:history", msgspec.json.encode({"roomId": one.room, "limit": 1000}), asked)
+        return [self._dealer.call(call, elements)]
 
     def _cancel(self, cancel: Any, _: list[Any]) -> list[Command | Send]:
         # Every call has been answered, or will be: there is nothing that could be stopped.
         return [Own(None)]
 
     def _register(self, register: Any, _: list[Any]) -> list[Command | Send]:
-        return [
-            Own(Asked(REGISTER, register.request), RoomForbidden("the procedures are the service's own"))
-        ]
+        return [self._dealer.register(register)]
 
     def _unregister(self, unregister: Any, _: list[Any]) -> list[Command | Send]:
-        asked = Asked(UNREGISTER, unregister.request, error=uris.NO_SUCH_REGISTRATION)
-        return [Own(asked, InvalidMessage("there is no such registration"))]
+        return [self._dealer.unregister(unregister)]
 
     _TAKE: Final[dict[int, Any]] = {
         HELLO: _hello,
@@ -349,68 +249,39 @@ class WampSession:
         """See `ISession`."""
         if ack is None or self._state is not _State.JOINED:
             return NOTHING
-        if ack.kind == SUBSCRIBE:
-            return self._subscribed(ack)
-        if ack.kind == UNSUBSCRIBE:
-            return self._unsubscribed(ack)
-        return self._codec.frame((RESULT, ack.request, {}, [[]]))
+        return self._dealer.nothing(ack) if ack.kind == CALL else self._broker.answer(ack, ())
 
     def reply(self, ack: Ack, data: bytes, binary: bool, placed: Placed = ()) -> Frame:
         """See `ISession`. What was asked before GOODBYE is not answered after it."""
         if ack is None or self._state is not _State.JOINED:
             return NOTHING
-        self._subscriber.answered(ack)
+        frame = self._reply(ack, data, placed)
+        self._broker.subscriber.answered()
+        return frame
+
+    def _reply(self, ack: Asked, data: bytes, placed: Placed) -> Frame:
         if ack.told:
             return NOTHING
         ack.told = True
         if not data.startswith(b'{"ok":true'):
             return self._error(ack, msgspec.json.decode(data)["error"])
-        if ack.kind == SUBSCRIBE:
-            return self._subscribed(ack)
-        if ack.kind == UNSUBSCRIBE:
-            return self._unsubscribed(ack)
-        if ack.kind == PUBLISH:
-            number = publication_number(placed[0]) if placed else next(self._realm.unlogged)
-            return self._codec.frame((PUBLISHED, ack.request, number))
-        if ack.page is not None:
-            return self._events_of(ack, placed)
-        return self._codec.frame((RESULT, ack.request, {}, ()), data)
+        if ack.kind == CALL:
+            return self._dealer.result(ack, data, placed)
+        return self._broker.answer(ack, placed)
 
     def _error(self, ack: Asked, refusal: dict[str, Any]) -> Frame:
         if ack.kind == UNSUBSCRIBE and refusal["code"] == "room.not_joined":
-            return self._unsubscribed(ack)
+            return self._broker.answer(ack, ())
         uri = ack.error or uris.error_uri(refusal["code"])
         told: tuple[Any, ...] = (ERROR, ack.kind, ack.request, {}, uri, [refusal["message"]])
         return self._codec.frame(told, msgspec.json.encode(refusal))
-
-    def _subscribed(self, ack: Asked) -> Frame:
-        one = ack.subscription
-        assert one is not None
-        frames = [self._codec.frame((SUBSCRIBED, ack.request, one.id))]
-        if self._subscriber.add(one) and self._held:
-            alone = self._encoder.interests.get(frozenset((one,)), self._subscriber.user)
-            held = (self._encoder.frame(publication, alone) for publication in self._held)
-            frames += [frame for frame in held if frame is not NOTHING]
-        return frames[0] if len(frames) == 1 else Several(frames)
-
-    def _unsubscribed(self, ack: Asked) -> Frame:
-        one = ack.subscription
-        assert one is not None
-        self._subscriber.remove(one)
-        return self._codec.frame((UNSUBSCRIBED, ack.request))
-
-    def _events_of(self, ack: Asked, placed: Placed) -> Frame:
-        one, page = ack.subscription, ack.page
-        assert one is not None and page is not None
-        events = wamp_history.events(placed, one)
-        chosen = msgspec.json.encode([wamp_history.choose(events, page)])
-        return self._codec.frame((RESULT, ack.request, {}), chosen)
 
     # -- to the client: what happens
 
     def connected(self, connection: str, session: str) -> None:
         """See `ISession`: WELCOME comes of ``system:connected``."""
         self._secret = session
+        self._broker.connection = connection
 
     def refused(self, error: RealtimeError) -> Frame:
         """See `ISession`: ABORT."""
@@ -439,25 +310,15 @@ class WampSession:
 
     def encode(self, publication: Publication) -> Frame:
         """See `ISession`."""
-        if self._held is not None:
-            self._hold(publication)
-        return self._encoder.frame(publication, self._subscriber.interest)
+        return self._broker.encode(publication)
 
     def replay(self, publications: Iterable[Publication]) -> Iterable[Frame]:
-        """See `ISession`: the client has yet to subscribe; each subscription begins with what it missed."""
-        self._held = list(publications)
-        return ()
+        """See `ISession`."""
+        return self._broker.replay(publications)
 
     def settle(self) -> None:
         """See `ISession`."""
-        self._held, self._held_bytes = None, 0
-
-    def _hold(self, publication: Publication) -> None:
-        assert self._held is not None
-        self._held_bytes += len(publication.data)
-        self._held.append(publication)
-        if self._held_bytes > self._realm.max_held:
-            self.settle()
+        self._broker.settle()
 
     def event(self, name: str, data: bytes, sequence: Sequence | None) -> Frame:
         """See `ISession`."""
@@ -470,51 +331,24 @@ class WampSession:
         elif name in ("room:joined", "room:left"):
             room = msgspec.json.decode(data)["roomId"]
             if name == "room:joined":
-                frames += self._joined(room)
+                frames += self._broker.entered(room)
         elif name == "system:position":
             data = spliced(data, [b'"position":"%b"' % str(sequence).encode()])
-        frames.append(self._emit(name, room, data))
+        frames.append(self._broker.event(name, room, data))
         if name == "room:left":
-            frames += self._revoke(self._subscriber.left(room or ""))
+            frames += self._broker.left(room or "")
         frames = [frame for frame in frames if frame is not NOTHING]
         if not frames:
             return NOTHING
         return frames[0] if len(frames) == 1 else Several(frames)
 
-    def _emit(self, name: str, room: str | None, data: bytes) -> Frame:
-        topic = wamp_topics.topic_of_event(name, room)
-        matching = self._subscriber.interest.matching(topic, None)
-        if not matching:
-            return NOTHING
-        return self._encoder.events(
-            topic, None, next(self._realm.unlogged), matching, self._codec.body(data)
-        )
-
     def _welcome(self, data: bytes, sequence: Sequence | None) -> list[Frame]:
         told = msgspec.json.decode(data)
         if self._state is _State.JOINED:
             # auth:login as somebody else, over a session that goes on.
-            return self._become(told["userId"])
+            return self._broker.become(told["userId"])
         self._state = _State.JOINED
-        self._subscriber.user = told["userId"]
+        self._broker.subscriber.user = told["userId"]
         extra = {**told, "session": self._secret, "position": "" if sequence is None else str(sequence)}
         details = welcome(self._realm.name, told["userId"], self._method, extra)
         return [self._codec.frame((WELCOME, session_number(told["connectionId"]), details))]
-
-    def _become(self, user: str) -> list[Frame]:
-        return [] if user == self._subscriber.user else self._revoke(self._subscriber.become(user))
-
-    def _joined(self, room: str) -> list[Frame]:
-        """The connection has entered a room: who waits for it is subscribed from here on."""
-        asked = self._subscriber.entered(room)
-        if asked is None:
-            return []
-        asked.told = True
-        return [self._subscribed(asked)]
-
-    def _revoke(self, subscriptions: list[Subscription]) -> list[Frame]:
-        self._subscriber.remove(*subscriptions)
-        return [
-            self._codec.frame((UNSUBSCRIBED, 0, {"subscription": one.id, "reason": uris.REVOKED}))
-            for one in subscriptions
-        ]

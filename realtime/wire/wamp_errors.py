@@ -40,6 +40,7 @@ STANDARD: Final[Mapping[str, str]] = MappingProxyType(
         "room.forbidden": NOT_AUTHORIZED,
         "room.not_joined": NOT_AUTHORIZED,
         "room.muted": NOT_AUTHORIZED,
+        "api.forbidden": NOT_AUTHORIZED,
         "broker.unavailable": "wamp.error.unavailable",
     }
 )

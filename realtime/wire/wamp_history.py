@@ -72,6 +72,7 @@ def events(placed: Placed, subscription: Subscription) -> list[dict[str, Any]]:
                 {
                     "publication": publication_number(publication),
                     "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                    "subscription": subscription.id,
                     "topic": topic,
                     "args": [],
                     "kwargs": msgspec.Raw(publication.payload()),

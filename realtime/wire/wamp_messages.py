@@ -8,7 +8,7 @@ import msgspec
 from autobahn.wamp import message as wamp
 
 from ..errors import InvalidMessage, ProtocolError
-from ..messages import Selection
+from ..messages import Event, Selection
 from ..payload import spliced
 from .wamp_codecs import Codec, Payload
 from .wamp_history import Page
@@ -64,6 +64,7 @@ class Asked(msgspec.Struct, eq=False):
 
     :ivar subscription: what SUBSCRIBE and UNSUBSCRIBE are about.
     :ivar page: what of the history is asked for.
+    :ivar joins: whether it is a call that asks for a room.
     :ivar error: the URI of the refusal, where it is not that of its code.
     :ivar told: whether it has been answered.
     """
@@ -72,6 +73,7 @@ class Asked(msgspec.Struct, eq=False):
     request: int
     subscription: Subscription | None = None
     page: Page | None = None
+    joins: bool = False
     error: str | None = None
     told: bool = False
 
@@ -95,6 +97,26 @@ def payload_of(codec: Codec, arguments: list[Any]) -> Payload:
     if len(first) > 1 or not alone.startswith(b"{") or msgspec.json.decode(named.data):
         raise ProtocolError("the payload is the keyword arguments, or one argument that is an object")
     return Payload(alone, listed.binary)
+
+
+def event_of(
+    codec: Codec,
+    name: str,
+    arguments: list[Any],
+    ack: Asked | None,
+    fields: dict[str, str] | None = None,
+    selection: Selection | None = None,
+) -> Event:
+    """A client's event; where its payload can't be used, one that is to be refused for that.
+
+    :param fields: what the topic says of the payload.
+    """
+    try:
+        payload = payload_of(codec, arguments)
+        data = with_fields(payload.data, fields) if fields else payload.data
+    except ProtocolError as error:
+        return Event(name, b"{}", ack, fault=error.message)
+    return Event(name, data, ack, payload.binary, selection=selection)
 
 
 def welcome(realm: str, user: str, method: str, extra: dict[str, Any]) -> dict[str, Any]:
@@ -130,13 +152,12 @@ def with_fields(data: bytes, fields: dict[str, str]) -> bytes:
     return spliced(data if said else b"{}", [added]) if added else data
 
 
-def selection_of(publish: Any, disclose: Any) -> Selection:
+def selection_of(publish: Any, disclose: bool) -> Selection:
     """Whom a publication's options leave out, or choose.
 
     :param disclose: the option ``disclose_me``, which Autobahn does not read.
+    :raises InvalidMessage: they name too many.
     """
-    if not isinstance(disclose, bool):
-        raise ProtocolError("disclose_me is true or false")
     lists = {
         "except_sessions": publish.exclude,
         "except_users": publish.exclude_authid,

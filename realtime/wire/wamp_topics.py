@@ -35,6 +35,9 @@ MAX_URI: Final = 512
 #: Kinds of topic whose second part names what they belong to.
 _OWNED: Final = ("room", "event", "user", "role")
 
+#: The first part of the topics of WAMP itself.
+_RESERVED: Final = "wamp"
+
 _ENCODED: Final = str.maketrans({"%": "%25", ".": "%2E", "#": "%23"})
 
 
@@ -121,6 +124,8 @@ def check(match: str, uri: str, user: str) -> None:
         raise InvalidMessage(f"a topic has at most {MAX_URI} characters")
     parts = uri.split(".")
     kind = parts[0]
+    if kind == _RESERVED and len(parts) > 1:
+        raise RoomForbidden("topics of WAMP itself are closed: there are no meta events")
     if match == PREFIX:
         if len(parts) > 2:
             _check_owner(kind, parts[1], user)
@@ -217,14 +222,26 @@ class Place(msgspec.Struct, frozen=True):
 _PUBLISHED: Final = {"message": "room:message", "typing": "user:typing"}
 
 
-def place_of(uri: str) -> Place:
-    """What publishing to a topic means.
-
-    :raises RoomForbidden: clients publish nothing there.
-    """
+def place_of(uri: str) -> Place | None:
+    """What a client's publishing to a topic means; None where only services publish."""
     kind, _, rest = uri.partition(".")
     room, _, action = rest.partition(".")
     event = _PUBLISHED.get(action) if kind == "room" else None
-    if event is None:
-        raise RoomForbidden("clients publish to room.{roomId}.message and room.{roomId}.typing only")
-    return Place(room, event)
+    return None if event is None else Place(room, event)
+
+
+def channel_of(uri: str) -> str:
+    """The channel whose publications have this topic.
+
+    :raises InvalidMessage: there is none.
+    """
+    kind, _, rest = uri.partition(".")
+    owner, dot, action = rest.partition(".")
+    if kind in ("room", "event"):
+        # The last part of such a channel is the action, all before it the room.
+        if not dot or "." in action or ":" in action:
+            raise InvalidMessage("what is published to a room has a topic of three parts")
+        return f"{kind}:{owner}:{action}"
+    if kind == "user" and dot:
+        return f"user:{unquote(owner)}:{action.replace('.', ':')}"
+    return uri.replace(".", ":")

@@ -46,7 +46,7 @@ class ComponentTests(LiveCase):
             self.assertEqual(answer.status, 200)
             await within(DEADLINE, ready, lambda told=told: f"its booking; it told {told}")
             self.assertIn({"message": "hello", "userId": "alice"}, told)
-            self.assertIn({"refused": "wamp.error.not_authorized", "code": "room.forbidden"}, told)
+            self.assertIn({"refused": "wamp.error.not_authorized", "code": "api.forbidden"}, told)
             self.assertEqual(len([one for one in told if "published" in one]), 1)
             self.assertEqual([one["history"][-1] for one in told if "history" in one], ["hello"])
             await child.stop(10)

@@ -74,6 +74,63 @@ class ServiceEventTests(SynchronousTestCase):
         self.assertTrue(self.house.publish("system:news", {}, "m-1").repeated)
         self.assertEqual(len(alice.heard("system:news")), 1)
 
+    def test_by_the_name_of_a_channel(self) -> None:
+        """An event with a channel's name, and a topic of WAMP, are published as by ``service:publish``."""
+        alice = self.house.client("alice")
+        other = WampClient(self.house, "alice")
+        other.subscribe("booking.confirmed")
+        socketio, plain, *wamp = self.clients(service={"scopes": ["publish"], "channels": ["booking:*"]})
+        for client in (socketio, plain):
+            answer = client.call("booking:confirmed", {"userId": "alice", "n": 1})
+            self.assertTrue(answer.get("data", answer)["ok"], answer)
+            (event,) = other.events()
+        for client in wamp:
+            client.subscribe("booking.confirmed")
+            answer = client.publish("booking.confirmed", userId="alice", n=1)
+            (event,) = other.events()
+            self.assertEqual((answer.publication, event.kwargs["n"]), (event.publication, 1))
+            self.assertIsNone(client.publish("booking.confirmed", acknowledge=False, userId="alice", n=2))
+            self.assertEqual([payload["n"] for payload in other.heard()], [2])
+        self.assertEqual(len(alice.heard("booking:confirmed")), 2 + 2 * len(wamp))
+        for client in (plain, wamp[0]):
+            for channel, code in [
+                ("booking:confirmed", "publish.no_owner"),
+                ("booking:CONFIRMED!", "publish.channel_unknown"),
+                ("payment:failed", "api.forbidden"),
+            ]:
+                self.assertEqual(self.tell(client, channel, {}), code)
+
+    def test_who_may_not(self) -> None:
+        """Without the claim, or its scope, it is refused, whatever the protocol."""
+        for claims in ({}, {"service": {"scopes": ["read"]}}):
+            socketio, plain, *wamp = self.clients(**claims)
+            for client in (socketio, plain):
+                refused = client.call("booking:confirmed", {"userId": "alice"})
+                code = refused.get("data", refused)["error"]["code"]
+                self.assertEqual(code, "api.forbidden" if claims else "event.unknown")
+            for client in wamp:
+                refused = client.publish("booking.confirmed", userId="alice")
+                self.assertEqual(refused.error, "wamp.error.not_authorized")
+                self.assertEqual(refused.kwargs["code"], "api.forbidden")
+
+    def test_who_publishes_is_left_out(self) -> None:
+        """As WAMP has it, unless ``exclude_me`` is false."""
+        *_, client = self.clients(service=SERVICE)
+        client.subscribe("system.news")
+        bob = self.house.client("bob")
+        client.publish("system.news", n=1)
+        client.publish("system.news", n=2, options={"exclude_me": False})
+        self.assertEqual([payload["n"] for payload in client.heard()], [2])
+        self.assertEqual([payload["n"] for payload in bob.heard("system:news")], [1, 2])
+        refused = client.publish("system.news", n=3, options={"eligible_authid": ["bob"]})
+        self.assertEqual(refused.kwargs["code"], "message.invalid")
+
+    def tell(self, client: Any, channel: str, data: Any) -> str:
+        """The code with which publishing is refused."""
+        if isinstance(client, WampClient):
+            return client.publish(channel.replace(":", "."), **data).kwargs["code"]
+        return client.call(channel, data)["error"]["code"]
+
     def test_users_may_not(self) -> None:
         for client in self.clients():
             self.assertEqual(self.ask(client, "publish", PUBLICATION)[0], "api.forbidden")

@@ -16,6 +16,7 @@ from realtime.wire.wamp_topics import (
     Place,
     Subscription,
     Subscriptions,
+    channel_of,
     check,
     named_room,
     personal_topic,
@@ -125,7 +126,23 @@ class TopicTests(SynchronousTestCase):
             "room",
             "x.a.message",
         ):
-            self.assertRaises(RoomForbidden, place_of, topic)
+            self.assertIsNone(place_of(topic))
+
+    def test_channel(self) -> None:
+        """What is published to a channel has the topic that this channel is found by."""
+        for topic, channel in [
+            ("booking.confirmed", "booking:confirmed"),
+            ("tour.date.moved", "tour:date:moved"),
+            ("room.42.message", "room:42:message"),
+            ("room.event:42.doors", "room:event:42:doors"),
+            ("event.42.doors", "event:42:doors"),
+            ("user.a%2Eb%25.notification.new", "user:a.b%:notification:new"),
+            ("user.online", "user:online"),
+            ("system", "system"),
+        ]:
+            self.assertEqual(channel_of(topic), channel)
+        for topic in ("room.42", "room.42.a.b", "event.42.a:b", "room"):
+            self.assertRaises(InvalidMessage, channel_of, topic)
 
 
 class InterestTests(SynchronousTestCase):
