@@ -128,7 +128,7 @@ $(VENV)/bin/pip:
 	@.ci/need '$(PYTHON) -c "import venv, ensurepip"' python3-venv
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/pip setup.cfg pyproject.toml
+$(VENV)/.run: $(VENV)/bin/pip setup.cfg setup.py pyproject.toml realtime/native/send_loop.c
 	$(install) --editable .
 	@touch $@
 

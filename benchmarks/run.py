@@ -25,7 +25,7 @@ import msgspec
 
 from . import cells, generator
 from .pair import Pair
-from .peers import PEERS, ROOT, SECRET, USUAL, service, service_over_redis
+from .peers import PEERS, ROOT, SECRET, USUAL, pure_service, service, service_over_redis
 from .process import Server, StartFailed
 
 AGAINST_HELP = "a commit of this repository as the only peer; both over Redis with --peers redis"
@@ -182,7 +182,7 @@ def choose(given: argparse.Namespace, stack: ExitStack) -> Starts:
         start = service_over_redis if given.peers == "redis" else service
         before = partial(start, stack.enter_context(checkout(given.against)))
         return {"service": partial(start, files), given.against: before}
-    ours = {start: partial(start, files) for start in (service, service_over_redis)}
+    ours = {start: partial(start, files) for start in (service, pure_service, service_over_redis)}
     return {peer: ours.get(PEERS[peer], PEERS[peer]) for peer in given.peers.split(",")}
 
 

@@ -191,6 +191,7 @@ def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, e
     # see _token
     from .bans import Bans
     from .metrics import Metrics
+    from .native import loop as send_loop
     from .policy import Policy
     from .security import Security
 
@@ -199,6 +200,7 @@ def _check(asked: argparse.Namespace, environ: Mapping[str, str], out: TextIO, e
     settings = load(environ, make_state=False)
     config = config_file.load(settings.realtime_config)
     Policy(settings, config, Bans(time.time), Metrics(), Security(time.monotonic), time.time)
+    print(f"send loop: {send_loop.choose(settings.native_send)[0]}", file=out)
     print("ok", file=out)
     return 0
 

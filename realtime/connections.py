@@ -15,6 +15,18 @@ from .messages import Command, Handshake, Identity, Owner
 from .wire.session import Frame, ISession
 
 
+class IBatch(Interface):
+    """What many connections are sent alike during one turn of the reactor."""
+
+    over = Attribute("bool. Whether it was sent: nothing can be added any more.")
+
+    def add(data: bytes) -> tuple[IOutlet, ...]:
+        """Send this to all that are attached.
+
+        :returns: those that were, and are no more: they are to be written to.
+        """
+
+
 class IOutlet(Interface):
     """The way out of one connection."""
 
@@ -24,6 +36,12 @@ class IOutlet(Interface):
 
     def write(frame: Frame) -> None:
         """Send a frame, after all that was written before. Does nothing once closed."""
+
+    def attach(batch: IBatch) -> bool:
+        """Send what is added to a batch, as if it were written; False if it has to be written."""
+
+    def detach(batch: IBatch) -> None:
+        """Send no more of what is added to a batch."""
 
     def replay(frames: Iterable[Frame]) -> None:
         """Send frames at the pace of the transport; what is written later goes after them.
@@ -60,6 +78,9 @@ class IFlusher(Interface):
 
     def add(flushed: IFlushed) -> None:
         """Flush this one when the turn ends."""
+
+    def batch() -> IBatch:
+        """A new batch of this turn."""
 
 
 class IReceiver(Interface):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from .broker.interface import IDelivery
-from .connections import Connection, IOutlet
+from .connections import Connection, IFlusher, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
 from .rights import PRESENCE, Rights
-from .rooms import Groups, Room, Rooms, grouped
+from .rooms import Group, Room, Rooms, grouped
 from .wire.session import NOTHING, Frame, ISession
 
 #: Bytes waiting for a connection past which events of loss class ``drop`` are not queued for it.
 DROP_ABOVE: Final = 65536
+
+#: Members of a group from which on they are sent alike what they get: fewer are written to one by one.
+ALIKE_FROM: Final = 4
+
+_NOBODY: Final[Set[Connection]] = frozenset()
 
 _log = Logger()
 
@@ -29,49 +34,109 @@ class Fanout:
     """Delivers publications to local connections.
 
     :param wall: seconds since the epoch.
+    :param flusher: sends what many get alike.
+    :param find: the connection with a public id.
     """
 
-    def __init__(self, rooms: Rooms, rights: Rights, metrics: Metrics, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        rights: Rights,
+        metrics: Metrics,
+        wall: Callable[[], float],
+        *,
+        flusher: IFlusher,
+        find: Callable[[str], Connection | None],
+    ) -> None:
         self._rooms = rooms
         self._rights = rights
         self._metrics = metrics
         self._wall = wall
+        self._flusher = flusher
+        self._find = find
 
     def deliver(self, publication: Publication) -> None:
         if publication.expires and publication.over(self._wall()):
             return
-        groups = self._receivers(publication)
+        room = self._whole_room(publication)
+        if room is None:
+            groups, without = grouped(self._chosen(publication)), _NOBODY
+        else:
+            groups, without = room.groups, self._excepted(publication.audience, room)
         if not groups:
             return
         loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
-        droppable = loss is Loss.DROP
         counts = []
         dropped = 0
         self._metrics.sending = loss.value
-        # Copies: a write may end a connection, and so change rooms.
+        # A copy: a write may end a connection, and so change rooms.
         for group in tuple(groups.values()):
-            receivers = tuple(group)
-            if droppable:
-                receivers = tuple(one for one in receivers if one.outlet.buffered <= DROP_ABOVE)
-                dropped += len(group) - len(receivers)
-            if receivers:
-                session = receivers[0].session
-                frame = _encoded(session, publication)
-                counts.append((session.protocol, 0 if frame is NOTHING else _write(frame, receivers)))
+            session = group.members[0].session
+            frame = _encoded(session, publication)
+            count = 0
+            if frame is not NOTHING:
+                left_out = {one.outlet for one in without if groups.get(one.encoding) is group}
+                count = len(group.members) - len(left_out)
+                alike = room is not None and len(group.members) >= ALIKE_FROM
+                outlets = self._alike(group, frame, left_out) if alike else _outlets(group, left_out)
+                if loss is Loss.DROP:
+                    kept = [outlet for outlet in outlets if outlet.buffered <= DROP_ABOVE]
+                    dropped += len(outlets) - len(kept)
+                    count -= len(outlets) - len(kept)
+                    outlets = kept
+                count -= len(outlets) - _write(frame, outlets)
+            counts.append((session.protocol, count))
         self._metrics.sending = ""
         late = self._wall() - publication.time / 1000
         self._metrics.delivered(publication.event, counts, late, len(publication.data))
         if dropped:
             self._metrics.dropped(publication.event, dropped)
 
+    def _alike(self, group: Group, frame: Frame, left_out: Set[IOutlet]) -> Sequence[IOutlet]:
+        """Send a frame to those of a group that are attached to its batch; who is to be written to."""
+        batch = group.batch
+        if batch is None or batch.over:
+            batch = group.batch = self._flusher.batch()
+            group.apart = [one.outlet for one in group.members if not one.outlet.attach(batch)]
+        else:
+            # Who came since is not to get what the batch holds already.
+            group.apart += [one.outlet for one in group.members[group.seen :]]
+        group.seen = len(group.members)
+        for outlet in left_out:
+            outlet.detach(batch)
+        outlets = (*group.apart, *batch.add(frame.websocket))
+        return [one for one in outlets if one not in left_out] if left_out else outlets
+
     def wants(self, channel: str) -> bool:
         """Whether a connection of this node is in the channel's room; all are in everyone's."""
         return channel == EVERYONE or self._rooms.get(channel) is not None
 
-    def _receivers(self, publication: Publication) -> Groups:
-        """Each entitled connection once, by encoding."""
+    def _whole_room(self, publication: Publication) -> Room | None:
+        """The room whose members get a publication, but for a few that are named; None if it is not so."""
         audience = publication.audience
-        event = publication.event
+        if audience.selects or (self._rights.hiding and publication.event in PRESENCE):
+            return None
+        if audience.everyone:
+            room: Room | None = self._rooms.everyone
+        else:
+            targets = audience.targets
+            room = self._rooms.get(next(iter(targets))) if len(targets) == 1 else None
+        return None if room is None or room.muting else room
+
+    def _excepted(self, audience: Audience, room: Room) -> Set[Connection]:
+        """The members that are left out; those of a user are in that user's room."""
+        if not (audience.except_users or audience.except_connections):
+            return _NOBODY
+        excepted = {self._find(one) for one in audience.except_connections}
+        for user in audience.except_users:
+            of_user = self._rooms.get(user_room(user))
+            if of_user is not None:
+                excepted.update(of_user.members)
+        return {one for one in excepted if one is not None and one in room.members}
+
+    def _chosen(self, publication: Publication) -> Iterable[Connection]:
+        """Each entitled connection once."""
+        audience = publication.audience
         if audience.everyone:
             found = [self._rooms.everyone]
         else:
@@ -80,34 +145,21 @@ class Fanout:
                 for room in (self._rooms.get(target) for target in audience.targets)
                 if room is not None
             ]
-        hiding = self._rights.hiding and event in PRESENCE
-        choosing = audience.selects or audience.except_users or audience.except_connections or hiding
-        if len(found) == 1 and not found[0].muting and not choosing:
-            return found[0].groups
-        receivers: Iterable[Connection] = dict.fromkeys(
-            c for room in found for c in _listening(room, event)
-        )
-        if audience.selects:
+        receivers: Iterable[Connection]
+        receivers = dict.fromkeys(c for room in found for c in _listening(room, publication.event))
+        if audience.selects or audience.except_users or audience.except_connections:
             receivers = [c for c in receivers if audience.admits(c.user, c.id)]
-        if hiding:
+        if self._rights.hiding and publication.event in PRESENCE:
             receivers = [
                 c
                 for c in receivers
                 if c.identity is not None and self._rights.shows(c.identity, c.rooms, publication)
             ]
-        excepted = self._excepted(audience, receivers)
-        return grouped(c for c in receivers if c not in excepted)
+        return receivers
 
-    def _excepted(self, audience: Audience, receivers: Iterable[Connection]) -> set[Connection]:
-        """The connections that are left out; those of a user are in that user's room."""
-        excepted: set[Connection] = set()
-        for user in audience.except_users:
-            room = self._rooms.get(user_room(user))
-            if room is not None:
-                excepted.update(room.members)
-        if audience.except_connections:
-            excepted.update(c for c in receivers if c.id in audience.except_connections)
-        return excepted
+
+def _outlets(group: Group, left_out: Set[IOutlet]) -> Sequence[IOutlet]:
+    return [one.outlet for one in group.members if one.outlet not in left_out]
 
 
 def _encoded(session: ISession, publication: Publication) -> Frame:
@@ -119,16 +171,16 @@ def _encoded(session: ISession, publication: Publication) -> Frame:
         return NOTHING
 
 
-def _write(frame: Frame, receivers: tuple[Connection, ...]) -> int:
+def _write(frame: Frame, outlets: Sequence[IOutlet]) -> int:
     """Write a frame to each of these; to how many that was."""
-    written = len(receivers)
-    for connection in receivers:
+    written = len(outlets)
+    for outlet in outlets:
         try:
-            connection.outlet.write(frame)
+            outlet.write(frame)
         except Exception:
             # One broken transport must not cost the receivers after it.
             _log.failure("a transport failed; its connection is closed")
-            _give_up(connection.outlet)
+            _give_up(outlet)
             written -= 1
     return written
 

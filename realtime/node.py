@@ -49,6 +49,7 @@ from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
 from .moving import Moving
+from .native import loop as send_loop
 from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
@@ -63,6 +64,7 @@ from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
 from .transport.engine import EngineServer, EngineSocket
+from .transport.flusher import Flusher
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
@@ -137,7 +139,17 @@ class Node(MultiService):
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
+        name, send = send_loop.choose(settings.native_send)
+        _log.info("send loop", loop=name)
+        self.flusher = Flusher(clock, send)
+        self.fanout = Fanout(
+            self.rooms,
+            self.guard.policy.rights,
+            self.metrics,
+            wall,
+            flusher=self.flusher,
+            find=self.connections.get,
+        )
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -524,6 +536,7 @@ class Node(MultiService):
             self._clock,
             max_message=settings.ws_max_message_bytes,
             message_timeout=settings.ws_message_timeout,
+            flusher=self.flusher,
         )
         return DoorFactory(
             clock=self._clock,

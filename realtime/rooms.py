@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
-from .connections import Connection
+from .connections import Connection, IBatch, IOutlet
 from .deadlines import Deadlines
 from .errors import TooManyRooms
 from .messages import EVERYONE, Publication
@@ -35,19 +35,39 @@ def mutes(connection: Connection, publication: Publication) -> bool:
     return bool(reached) and reached <= connection.muted_rooms
 
 
-#: Connections by their encoding: those of one get the same frames.
-Groups: TypeAlias = dict[Hashable, list[Connection]]
+class Group:
+    """Connections of one encoding, which get the same frames.
+
+    :ivar batch: what they are sent alike in this turn of the reactor; nothing where it is None or over.
+    :ivar apart: the outlets of those that `batch` is not for; of the first `seen` members.
+    """
+
+    __slots__ = ("apart", "batch", "members", "seen")
+
+    def __init__(self, first: Connection) -> None:
+        self.members = [first]
+        self.batch: IBatch | None = None
+        self.apart: list[IOutlet] = []
+        self.seen = 0
+
+
+#: By the encoding.
+Groups: TypeAlias = dict[Hashable, Group]
+
+
+def _add(groups: Groups, connection: Connection) -> None:
+    group = groups.get(connection.encoding)
+    if group is None:
+        groups[connection.encoding] = Group(connection)
+    else:
+        group.members.append(connection)
 
 
 def grouped(connections: Iterable[Connection]) -> Groups:
     """Connections by their encoding."""
     groups: Groups = {}
     for connection in connections:
-        group = groups.get(connection.encoding)
-        if group is None:
-            groups[connection.encoding] = [connection]
-        else:
-            group.append(connection)
+        _add(groups, connection)
     return groups
 
 
@@ -79,7 +99,7 @@ class Room:
         """A connection is in the room from now on."""
         groups = self._groups
         if groups is not None and connection not in self.members:
-            groups.setdefault(connection.encoding, []).append(connection)
+            _add(groups, connection)
         self.members[connection] = None
 
     def remove(self, connection: Connection) -> None:

@@ -233,6 +233,12 @@ class Settings:
         integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
     )
 
+    native_send: bool = _set(
+        BOOLEAN,
+        True,
+        "Let the loop in C send what many clients get alike, where it was built; false for its pure twin.",
+    )
+
     jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256, HS384, HS512).")
     jwt_secret_previous: str = _set(
         secret(32), "", "The secret before JWT_SECRET; tokens that it signed are good for a while."

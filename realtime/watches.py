@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from .connections import Connection, Connections, IOutlet, IWatch
+from .connections import Connection, Connections, IBatch, IOutlet, IWatch
 from .errors import Close
 from .wire.session import Frame
 
@@ -119,6 +119,13 @@ class _Tap:
     def write(self, frame: Frame) -> None:
         self._watch.written(frame)
         self.outlet.write(frame)
+
+    def attach(self, batch: IBatch) -> bool:
+        # What leaves with others is not shown.
+        return False
+
+    def detach(self, batch: IBatch) -> None:
+        self.outlet.detach(batch)
 
     def replay(self, frames: Iterable[Frame]) -> None:
         self.outlet.replay(self._shown(frames))

@@ -8,7 +8,7 @@ from typing import Any
 
 from zope.interface import implementer
 
-from realtime.connections import IOutlet
+from realtime.connections import IBatch, IOutlet
 from realtime.errors import Close
 from realtime.wire.session import Frame
 
@@ -34,6 +34,12 @@ class MemoryOutlet:
     def write(self, frame: Frame) -> None:
         if self.close_reason is None:
             self.frames.append(frame)
+
+    def attach(self, batch: IBatch) -> bool:
+        return False
+
+    def detach(self, batch: IBatch) -> None:
+        """Never attached."""
 
     def replay(self, frames: Iterable[Frame]) -> None:
         for frame in frames:

@@ -139,7 +139,8 @@ class CheckTests(CommandCase):
     """``realtime check`` says whether the server would start."""
 
     def test_right(self) -> None:
-        self.assertEqual(self.run_command("check"), (0, "ok\n", ""))
+        self.assertEqual(self.run_command("check"), (0, "send loop: native\nok\n", ""))
+        self.assertEqual(self.run_command("check", NATIVE_SEND="false")[1], "send loop: pure\nok\n")
         self.assertFalse(os.path.exists(self.state))
 
     def test_wrong(self) -> None:
@@ -154,7 +155,7 @@ class CheckTests(CommandCase):
     def test_warnings(self) -> None:
         """A variable that is no setting is told; it is no fault."""
         status, out, err = self.run_command("check", WS_PAHT="/x")
-        self.assertEqual((status, out), (0, "ok\n"))
+        self.assertEqual((status, out), (0, "send loop: native\nok\n"))
         self.assertEqual(err, "warning: WS_PAHT is not a setting; did you mean WS_PATH?\n")
 
 
@@ -209,7 +210,9 @@ class KeyTests(CommandCase):
         self.assertEqual(status, 1)
         self.assertIn("did you mean pattern?", err)
         path.write_text('[[rooms]]\npattern = "a"\n')
-        self.assertEqual(self.run_command("check", REALTIME_CONFIG=str(path))[:2], (0, "ok\n"))
+        self.assertEqual(
+            self.run_command("check", REALTIME_CONFIG=str(path))[:2], (0, "send loop: native\nok\n")
+        )
 
 
 class HealthTests(CommandCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -15,6 +16,7 @@ from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rights import Rights
 from realtime.rooms import Rooms
+from realtime.transport.flusher import Flusher
 from realtime.wire.session import Frame
 
 from .test_limits import connection
@@ -36,12 +38,21 @@ class FanoutTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rooms = Rooms()
         self.metrics = Metrics()
-        self.fanout = Fanout(self.rooms, Rights(), self.metrics, lambda: 1.5)
+        self.members: dict[str, Connection] = {}
+        self.fanout = Fanout(
+            self.rooms,
+            Rights(),
+            self.metrics,
+            lambda: 1.5,
+            flusher=Flusher(Clock()),
+            find=self.members.get,
+        )
 
     def member(self, user: str, *rooms: str, encoding: str = "a") -> Connection:
         made = connection(user)
         made.id = f"c-{user}"
         made.encoding = encoding
+        self.members[made.id] = made
         self.rooms.admit(made)
         self.rooms.enter(made, user_room(user), False)
         for room in rooms:

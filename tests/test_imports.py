@@ -100,6 +100,7 @@ TABLE = (
     Row("front v1", "", "msgspec grpc grpc_health grpc_reflection grpc_status google"),
     Row("front", "v1", ""),
     Row("ingress node", "front.pipe", ""),
+    Row("transport", "native", ""),
     # What answers HTTP does so on the listeners' own requests.
     Row("ingress", "transport.site transport.assets transport.origins", ""),
     Row("bus bus_health", f"{LEVEL_0} broker metrics", "msgspec"),

@@ -30,13 +30,13 @@ class PackagingCase(SynchronousTestCase):
         self.checkout.mkdir(parents=True)
         self.elsewhere = self.folder / "elsewhere"
         self.elsewhere.mkdir()
-        unwanted = shutil.ignore_patterns("__pycache__", "dropin.cache")
+        unwanted = shutil.ignore_patterns("__pycache__", "dropin.cache", "*.so")
         for name in ("realtime", "twisted"):
             shutil.copytree(ROOT / name, self.checkout / name, ignore=unwanted)
-        for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE"):
+        for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE"):
             shutil.copy(ROOT / name, self.checkout)
 
-    def run_python(self, *arguments: str | Path, path: Sequence[str | Path] = ()) -> str:
+    def run_python(self, *arguments: str | Path, path: Sequence[str | Path] = (), **environ: str) -> str:
         """Run Python somewhere else than in the checkout, with its packages from `path`."""
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
@@ -45,6 +45,7 @@ class PackagingCase(SynchronousTestCase):
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),
                 "PYTHONPATH": os.pathsep.join(map(str, path)),
+                **environ,
             },
             capture_output=True,
             text=True,
@@ -53,11 +54,12 @@ class PackagingCase(SynchronousTestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
 
-    def pip(self, *arguments: str | Path) -> None:
+    def pip(self, *arguments: str | Path, **environ: str) -> None:
         """Build without the network: with the tools that are installed, without dependencies."""
         self.run_python(
             *("-m", "pip", *arguments, "--no-deps", "--no-build-isolation", "--no-index"),
             *("--disable-pip-version-check", "--quiet"),
+            **environ,
         )
 
     def virtual_python(self) -> Path:
@@ -116,7 +118,7 @@ class PluginTests(PackagingCase):
             text=True,
             check=False,
         )
-        self.assertEqual((command.stdout, command.stderr), ("ok\n", ""))
+        self.assertEqual((command.stdout, command.stderr), ("send loop: native\nok\n", ""))
 
     def test_wheel(self) -> None:
         """The wheel holds the plugin, the command and all modules, and nothing of the tests."""
@@ -130,6 +132,7 @@ class PluginTests(PackagingCase):
         }
         self.assertEqual(ours - names, set())
         self.assertIn("twisted/plugins/realtime_plugin.py", names)
+        self.assertEqual(len([name for name in names if name.endswith(".so")]), 1)
         self.assertEqual(
             {name.partition("/")[0] for name in names if ".dist-info/" not in name}, {"realtime", "twisted"}
         )
@@ -139,3 +142,13 @@ class PluginTests(PackagingCase):
         python = self.virtual_python()
         self.pip("--python", python, "install", wheel)
         self.assert_found(python)
+
+    def test_no_compiler(self) -> None:
+        """Where the send loop in C can't be built, the install goes on, and its pure twin runs."""
+        self.pip("wheel", "--wheel-dir", self.folder, self.checkout, CC="/bin/false")
+        (wheel,) = self.folder.glob("*.whl")
+        self.assertEqual([name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")], [])
+        self.run_python("-m", "zipfile", "-e", wheel, self.folder / "unpacked")
+        check = "import sys; from realtime.cli import main; sys.argv[1:] = ['check']; sys.exit(main())"
+        told = self.run_python("-c", check, path=[self.folder / "unpacked", LIBRARIES])
+        self.assertEqual(told, "send loop: pure\nok\n")

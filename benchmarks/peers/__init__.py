@@ -24,15 +24,17 @@ UNLIMITED = {
 }
 
 
-def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
+def service(checkout: Path = ROOT, redis_url: str = "", native: bool = True) -> Server:
     """This service, from a checkout; all but its limits at its defaults.
 
     :param redis_url: without it on the embedded broker.
+    :param native: whether its send loop in C is used, where it was built.
     """
     port = free_port()
     env = {
         **UNLIMITED,
         **({"REDIS_URL": redis_url} if redis_url else {}),
+        **({} if native else {"NATIVE_SEND": "false"}),
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
         "JWT_REFRESH_SECRET": SECRET[::-1],
@@ -59,6 +61,11 @@ def socket_io() -> Server:
     return Server(["node", str(HERE / "socketio_server.js")], env, port, ROOT)
 
 
+def pure_service(checkout: Path = ROOT) -> Server:
+    """This service with its send loop in Python."""
+    return service(checkout, native=False)
+
+
 def service_over_redis(checkout: Path = ROOT) -> Pair:
     """Two nodes of this service over a Redis of their own; the publisher is at the other node."""
     return Pair(Redis(), lambda url: service(checkout, url))
@@ -67,6 +74,7 @@ def service_over_redis(checkout: Path = ROOT) -> Pair:
 #: The first is the one that the others are held against.
 PEERS: dict[str, Callable[[], Server | Pair]] = {
     "service": service,
+    "pure": pure_service,
     "redis": service_over_redis,
     "socket.io": socket_io,
 }

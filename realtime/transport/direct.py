@@ -39,6 +39,11 @@ class DirectHandler:
         self._socket = socket
         self._carrier = WebSocketCarrier(server, socket)
 
+    @property
+    def outlet(self) -> EngineSocket:
+        """See `IWebSocketHandler`."""
+        return self._socket
+
     def opened(self, websocket: WebSocket) -> None:
         self._carrier.opened(websocket)
 

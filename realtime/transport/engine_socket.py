@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
-from ..connections import IOutlet, IReceiver
+from ..connections import IBatch, IOutlet, IReceiver
 from ..errors import Close
 from ..heartbeat import Heartbeat
 from ..messages import Handshake
@@ -33,6 +33,12 @@ class ICarrier(Interface):
 
     def send(frame: Frame) -> None:
         """Send a frame at once."""
+
+    def attach(batch: IBatch) -> bool:
+        """Send what is added to a batch; False if it has to be sent one by one."""
+
+    def detach(batch: IBatch) -> None:
+        """Send no more of what is added to a batch."""
 
     def stir() -> None:
         """There is something to say: more waits, or a probe was answered."""
@@ -172,6 +178,18 @@ class EngineSocket:
             self.close(Close.SLOW_CONSUMER)
         else:
             self._carrier.stir()
+
+    def attach(self, batch: IBatch) -> bool:
+        """See `IOutlet`: only with nothing before it."""
+        carrier = self._carrier
+        if self._state is not _State.OPEN or self._backlog is not None or not carrier.ready:
+            return False
+        attached: bool = carrier.attach(batch)
+        return attached
+
+    def detach(self, batch: IBatch) -> None:
+        """See `IOutlet`."""
+        self._carrier.detach(batch)
 
     def replay(self, frames: Iterable[Frame]) -> None:
         """Send frames as the transport takes them; they are drawn one by one, and not counted."""

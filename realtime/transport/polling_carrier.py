@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from ..connections import IBatch
 from ..deadlines import Deadlines
 from ..errors import Close, ProtocolError
 from ..wire.engineio import CLOSE, NOOP, SEPARATOR, Fault, Type, decode_part, parts
@@ -74,6 +75,13 @@ class PollingCarrier:
     def send(self, frame: Frame) -> None:
         """Never called: a poll takes all that waits."""
         raise RuntimeError("long-polling sends what waits")
+
+    def attach(self, batch: IBatch) -> bool:
+        """See `ICarrier`: a poll takes what waits for it alone."""
+        return False
+
+    def detach(self, batch: IBatch) -> None:
+        """See `ICarrier`: it is attached to none."""
 
     def stir(self) -> None:
         """Answer the poll that waits, at the end of this turn."""

@@ -17,13 +17,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from ..connections import IFlushed
 from ..deadlines import Deadlines
 from ..errors import Close
 from ..wire.request import BadRequest, Head
-from .flusher import EARLY, Flusher, write
+from .batch import Batch
+from .direct_write import EARLY, write
+from .flusher import Flusher
 from .tls import half_close
 
 #: Messages of one socket that are handed over in one turn of the reactor.
@@ -56,6 +58,10 @@ _log = Logger()
 
 class IWebSocketHandler(Interface):
     """What one WebSocket belongs to. An exception closes the socket with 1011."""
+
+    outlet = Attribute(
+        "IOutlet. Where is written what comes by no batch any more; for who attaches to one."
+    )
 
     def opened(websocket: WebSocket) -> None:
         """The handshake is done. Said first, and once."""
@@ -153,7 +159,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     factory: WebSockets
     transport: Any
     state: Any
-    _turn: bytes | list[bytes] | None
+    _turn: bytes | list[bytes] | Batch | None
     _turn_size: int
     data: bytes
     failedByMe: bool
@@ -196,16 +202,39 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.factory.flusher.add(self)
         elif isinstance(turn, list):
             turn.append(data)
-        else:
+        elif isinstance(turn, bytes):
             self._turn = [turn, data]
+        else:
+            self._depart(turn).append(data)
         self._turn_size += len(data)
         if self._turn_size > EARLY:
             self.flush()
+
+    def attach(self, batch: Batch) -> bool:
+        """Send what is in a batch; False if something else is to be sent before."""
+        if self._turn is not None or self.state != WebSocketProtocol.STATE_OPEN:
+            return False
+        self._turn = batch
+        batch.board(self)
+        return True
+
+    def detach(self, batch: Batch) -> None:
+        """Send no more of what is added to a batch."""
+        if self._turn is batch:
+            self._depart(batch)
+
+    def _depart(self, batch: Batch) -> list[bytes]:
+        self._turn_size = batch.size
+        self._turn = left = batch.depart(self.handler.outlet)
+        self.factory.flusher.add(self)
+        return left
 
     def flush(self) -> None:
         """Write what `send` has collected."""
         turn = self._turn
         if turn is not None:
+            if isinstance(turn, Batch):
+                turn = self._depart(turn)
             self._turn, self._turn_size = None, 0
             write(self.transport, b"".join(turn) if isinstance(turn, list) else turn)
 
@@ -492,12 +521,20 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
 
     :param max_message: bytes of a message at most.
     :param message_timeout: seconds for a message, once begun, to arrive whole.
+    :param flusher: ends the turns; None for one of their own.
     :ivar countConnections: how many there are.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, *, max_message: int, message_timeout: float) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        max_message: int,
+        message_timeout: float,
+        flusher: Flusher | None = None,
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
             versions=[13],
@@ -511,7 +548,7 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         )
         self.clock = clock
         self.closings: Deadlines[WebSocket] = Deadlines(clock, CLOSE_TIMEOUT, WebSocket.expire)
-        self.flusher = Flusher(clock)
+        self.flusher = Flusher(clock) if flusher is None else flusher
         self.messages: Deadlines[WebSocket] = Deadlines(clock, message_timeout, WebSocket.too_slow)
         # options of the class: Autobahn would copy each to every instance, and print them all
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from zope.interface import implementer
 
+from ..connections import IBatch
 from ..deadlines import Deadlines
 from ..errors import Close, ProtocolError
 from ..wire.engineio import PROBE, PROBE_PONG, Packet, Type, decode
@@ -49,6 +50,20 @@ class WebSocketCarrier:
     def send(self, frame: Frame) -> None:
         """Send a frame now."""
         self._websocket.send(frame.websocket)
+
+    def attach(self, batch: IBatch) -> bool:
+        """Send what is added to a batch; False if something else is to be sent before."""
+        attached: bool = self._websocket.attach(batch)
+        return attached
+
+    def detach(self, batch: IBatch) -> None:
+        """Send no more of what is added to a batch."""
+        self._websocket.detach(batch)
+
+    @property
+    def outlet(self) -> EngineSocket:
+        """See `IWebSocketHandler`."""
+        return self._socket
 
     def stir(self) -> None:
         """Send what waits, as far as the transport takes it."""
@@ -123,6 +138,7 @@ class Probe:
     :ivar answered: whether it has answered the client's probe.
     """
 
+    outlet = None
     __slots__ = ("_server", "_socket", "_websocket", "answered")
 
     def __init__(self, server: IWebSocketServer, socket: EngineSocket) -> None:

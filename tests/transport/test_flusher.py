@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from realtime.transport.flusher import EARLY, Flusher, idle, write
+from realtime.transport.direct_write import EARLY, idle, write
+from realtime.transport.flusher import Flusher
 from realtime.wire.session import Frame
 
 from .peer import PING, PONG, TEXT, World, frame
@@ -122,7 +123,7 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.writes, [])
 
 
-class SocketTests(TestCase):
+class LiveSockets(TestCase):
     """Real TCP connections."""
 
     async def connect(self) -> tuple[Any, socket.socket]:
@@ -141,6 +142,23 @@ class SocketTests(TestCase):
         self.addCleanup(protocol.transport.abortConnection)
         return protocol.transport, client
 
+    async def read(self, client: socket.socket, size: int) -> bytes:
+        """So many bytes, read while the reactor runs."""
+        got = bytearray()
+        client.setblocking(False)
+        while len(got) < size:
+            try:
+                got += client.recv(1 << 20)
+            except BlockingIOError:
+                turned: Deferred[None] = Deferred()
+                reactor.callLater(0, turned.callback, None)
+                await turned
+        return bytes(got)
+
+
+class SocketTests(LiveSockets):
+    """Writing to the socket itself."""
+
     async def test_direct(self) -> None:
         """An idle connection is written to at once, without the reactor."""
         transport, client = await self.connect()
@@ -156,17 +174,8 @@ class SocketTests(TestCase):
         write(transport, big)
         self.assertFalse(idle(transport))
         write(transport, b"the end")
-        wanted = len(big) + len(b"the end")
-        got = bytearray()
-        client.setblocking(False)
-        while len(got) < wanted:
-            try:
-                got += client.recv(1 << 20)
-            except BlockingIOError:
-                turned: Deferred[None] = Deferred()
-                reactor.callLater(0, turned.callback, None)
-                await turned
-        self.assertEqual(bytes(got), big + b"the end")
+        wanted = big + b"the end"
+        self.assertEqual(await self.read(client, len(wanted)), wanted)
         self.assertTrue(idle(transport))
 
     async def test_peer_gone(self) -> None:

@@ -29,6 +29,8 @@ from .peer import BINARY, CLOSE, KEY, PING, PONG, TEXT, Wire, frame
 class Handler:
     """Keeps what it was told; fails at what it is asked to."""
 
+    outlet = None
+
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.failing = ""
