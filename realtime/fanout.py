@@ -66,7 +66,7 @@ class Fanout:
         if not groups:
             return
         loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
-        counts = []
+        counts: dict[str, int] = {}
         dropped = 0
         self._metrics.sending = loss.value
         # A copy: a write may end a connection, and so change rooms.
@@ -85,10 +85,10 @@ class Fanout:
                     count -= len(outlets) - len(kept)
                     outlets = kept
                 count -= len(outlets) - _write(frame, outlets)
-            counts.append((session.protocol, count))
+            counts[session.protocol] = counts.get(session.protocol, 0) + count
         self._metrics.sending = ""
         late = self._wall() - publication.time / 1000
-        self._metrics.delivered(publication.event, counts, late, len(publication.data))
+        self._metrics.delivered(publication.event, counts.items(), late, len(publication.data))
         if dropped:
             self._metrics.dropped(publication.event, dropped)
 

@@ -30,10 +30,41 @@ class Realm:
         self.max_held = max_held
         self.subscriptions = Subscriptions()
         self.unlogged = itertools.count(UNLOGGED)
+        self._last: Matter | None = None
+
+    def matter(self, publication: Publication) -> Matter:
+        """What is said of a publication: made once, as long as no other comes between."""
+        last = self._last
+        if last is None or last.publication is not publication:
+            last = self._last = Matter(publication)
+        return last
 
     def encoder(self, codec: Codec) -> Encoder:
         """The frames of one serializer."""
         return Encoder(self, codec)
+
+
+class Matter:
+    """What all serializers say of one publication.
+
+    :ivar number: its id.
+    """
+
+    __slots__ = ("_payload", "number", "publication", "topic")
+
+    def __init__(self, publication: Publication) -> None:
+        self.publication = publication
+        self.topic = wamp_topics.topic_of(publication)
+        self.number = publication_number(publication)
+        self._payload: bytes | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """See `Publication.payload`; asked for where somebody has subscribed to it."""
+        made = self._payload
+        if made is None:
+            made = self._payload = self.publication.payload()
+        return made
 
 
 class Encoder:
@@ -43,41 +74,36 @@ class Encoder:
         self.realm = realm
         self.codec = codec
         self.interests = Interests()
-        self._publication: Publication | None = None
-        self._topic = ""
-        self._number = 0
+        self._matter: Matter | None = None
         self._body: bytes | None = None
         self._frames: dict[tuple[tuple[Subscription, ...], str | None], Frame] = {}
 
     def frame(self, publication: Publication, interest: Interest) -> Frame:
         """The EVENTs of a publication for those who share an interest."""
-        if publication is not self._publication:
-            self._publication = publication
-            self._topic = wamp_topics.topic_of(publication)
-            self._number = publication_number(publication)
+        matter = self._matter
+        if matter is None or matter.publication is not publication:
+            matter = self._matter = self.realm.matter(publication)
             self._body = None
             self._frames = {}
         personal = wamp_topics.personal_topic(publication, interest.user)
-        matching = interest.matching(self._topic, personal)
+        matching = interest.matching(matter.topic, personal)
         if not matching:
             return NOTHING
         # One pattern may match the personal topics of several users.
         key = (matching, personal)
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._frames[key] = self._encode(publication, matching, personal)
+            frame = self._frames[key] = self._encode(matter, matching, personal)
         return frame
 
-    def _encode(
-        self, publication: Publication, matching: tuple[Subscription, ...], personal: str | None
-    ) -> Frame:
+    def _encode(self, matter: Matter, matching: tuple[Subscription, ...], personal: str | None) -> Frame:
         if self._body is None:
-            self._body = self.codec.body(publication.payload())
+            self._body = self.codec.body(matter.payload)
         details: dict[str, Any] = {}
-        if publication.publisher is not None:
-            user, connection = publication.publisher
+        if matter.publication.publisher is not None:
+            user, connection = matter.publication.publisher
             details = {"publisher": session_number(connection), "publisher_authid": user}
-        return self.events(self._topic, personal, self._number, matching, self._body, details)
+        return self.events(matter.topic, personal, matter.number, matching, self._body, details)
 
     def events(
         self,
