@@ -22,7 +22,7 @@ from realtime.errors import ProtocolError, RealtimeError
 from realtime.ingress.verbs import VERBS
 from realtime.introspection import _active
 from realtime.keys import KeyRing, read_set, secret_key
-from realtime.messages import Sequence
+from realtime.messages import Later, Sequence
 from realtime.routing import Routing
 from realtime.trust.memory import MemoryTrust
 from realtime.trust.redis import read_change
@@ -107,7 +107,9 @@ def wamp(data: bytes) -> None:
                 session.connected("c", "s")
                 session.event("system:connected", _CONNECTED, Sequence("e", 1, 1))
             with contextlib.suppress(ProtocolError):
-                session.receive(frame)
+                for command in session.receive(frame):
+                    if isinstance(command, Later):
+                        command.decide()
 
 
 def request(data: bytes) -> None:
