@@ -113,7 +113,8 @@ class ImageTests(SynchronousTestCase):
             text=True,
             check=False,
         )
-        self.assertEqual((checked.returncode, checked.stdout), (0, "ok\n"), checked.stderr)
+        told = (checked.returncode, checked.stdout)
+        self.assertEqual(told, (0, "send loop: native\nok\n"), checked.stderr)
         listed = subprocess.run(
             [str(place / "opt/bin/python"), "-m", "twisted", "--help"],
             cwd=place,
