@@ -53,12 +53,14 @@ from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
+from .reception import Reception
 from .rooms import Rooms
 from .router import Router
 from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .systemd import adopt
+from .transport.accepting import by_turns
 from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
@@ -79,7 +81,7 @@ from .wire.wamp_realm import Realm
 _log = Logger()
 
 #: Connections waiting to be accepted by the kernel. Twisted's 50 makes a reconnect storm fail.
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
 
 #: Sockets that have not carried a session yet; past it, and past half of it from one address, the
 #: oldest of them makes room.
@@ -138,6 +140,7 @@ class Node(MultiService):
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
         self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
+        self.reception = Reception(clock)
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -270,6 +273,7 @@ class Node(MultiService):
             notices=self.notices,
             metrics=self.metrics,
             security=self.guard.security,
+            reception=self.reception,
         )
 
     def _router(self) -> Router:
@@ -462,6 +466,7 @@ class Node(MultiService):
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
+            waiting=lambda: len(self.reception),
         )
         self.metrics.watch_health(
             version=__version__,
@@ -538,6 +543,7 @@ class Node(MultiService):
             strangers_per_address=STRANGERS // 2,
             proxies=Proxies(settings.trusted_proxies if upgrades else ()),
             proxy_protocol=settings.proxy_protocol and bool(upgrades),
+            reception=self.reception if upgrades else None,
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
@@ -552,6 +558,8 @@ class Node(MultiService):
                 f"{name}={port}: {address} port {port} can't be bound ({error.socketError.strerror});"
                 " accepted is a free port, or 0 for any"
             ) from None
+        if name == "PORT":
+            by_turns(listening, self.reception, self._clock)
         self._ports[name] = listening
         _log.info("listening", setting=name, address=address, port=_port(listening))
 

@@ -36,6 +36,7 @@ from .messages import Connect, Identity, Owner
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
+from .reception import Reception
 from .recovery import Recovery
 from .rights import Rights
 from .rooms import Rooms
@@ -53,6 +54,7 @@ class Sessions:
     """Begins sessions, and keeps them by tokens; built of the parts that restore, hold and end them.
 
     :param wall: seconds since the epoch.
+    :param reception: says when there is time for who is not known.
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
@@ -73,6 +75,7 @@ class Sessions:
         notices: Notices,
         metrics: Metrics,
         security: Security,
+        reception: Reception,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -82,6 +85,7 @@ class Sessions:
         self._connections = connections
         self._notices = notices
         self._metrics = metrics
+        self._reception = reception
         self._beginning = Turnstile(BEGINNING)
         arrivals = Arrivals()
         self.endings: Final = Endings(
@@ -159,6 +163,9 @@ class Sessions:
             connection.state = State.ANONYMOUS
             self._entrance.answer(connection)
             return
+        await self._reception.enter()
+        if connection.state is State.ENDED:
+            return
         try:
             identity = await self._authenticator.identify(token)
         except AuthUnavailable as error:
@@ -212,6 +219,8 @@ class Sessions:
         :param session: an earlier session to be taken up, see `Connect`.
         :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
         """
+        if connection.state is not State.LIVE:
+            await self._reception.enter()
         try:
             identity = await self._authenticator.identify(token)
         except RealtimeError as error:

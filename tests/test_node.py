@@ -50,7 +50,7 @@ class ListenTests(_AtTheDoor):
         house = self.house(port=1, api_port=2, health_check_port=3, metrics_port=4)
         servers = house.clock.tcpServers
         self.assertEqual([server[0] for server in servers], [1, 2, 3, 4])
-        self.assertEqual({server[2] for server in servers}, {1024})
+        self.assertEqual({server[2] for server in servers}, {4096})
         self.assertEqual({server[3] for server in servers}, {"127.0.0.1"})
 
     def test_addresses(self) -> None:

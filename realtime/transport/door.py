@@ -22,6 +22,7 @@ from zope.interface import Interface, implementer
 from ..addresses import Proxies, block_of
 from ..deadlines import Deadlines
 from ..errors import InternalError, NotFound, RealtimeError
+from ..reception import Reception
 from ..strangers import Strangers
 from ..wire import proxy_header
 from ..wire.request import (
@@ -104,6 +105,7 @@ class Door(Protocol):
         self._full = False
         self._advancing = False
         self._introduced = True
+        self._waits = False
 
     # -- the transport
 
@@ -126,7 +128,24 @@ class Door(Protocol):
                 # nobody asked for it; to stop reading would hide that the peer is gone
                 self.transport.abortConnection()
             return
-        self._advance()
+        if self._waits:
+            return
+        if self.factory.ready(self):
+            self._advance()
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Read no further until the reception has time for what is here."""
+        self._waits = True
+        self.transport.pauseProducing()
+        self.factory.reception.wait(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waits = False
+        if not self._deaf:
+            self.transport.resumeProducing()
+            self._advance()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.left(self)
@@ -150,12 +169,14 @@ class Door(Protocol):
     # -- one request after the other
 
     def _advance(self) -> None:
-        if self._advancing or self._deaf:
+        if self._advancing or self._deaf or self._waits:
             return
         self._advancing = True
         try:
             while self._read_head() if self._body is None else self._read_body():
-                pass
+                if self._data and not self._deaf and not self.factory.ready(self):
+                    self._wait()
+                    break
         except BadRequest as refusal:
             self._refuse(refusal)
         finally:
@@ -363,6 +384,7 @@ class DoorFactory(Factory):
     :param max_sockets: connections that are not WebSockets, strangers or not, at most.
     :param proxies: those that are believed when they tell a client's address.
     :param proxy_protocol: whether their connections begin with the PROXY protocol.
+    :param reception: says when there is time for strangers.
     """
 
     noisy = False
@@ -382,8 +404,10 @@ class DoorFactory(Factory):
         max_sockets: int = 65536,
         proxies: Proxies | None = None,
         proxy_protocol: bool = False,
+        reception: Reception | None = None,
     ) -> None:
         self.site = site
+        self.reception = Reception(clock) if reception is None else reception
         self.proxies = Proxies() if proxies is None else proxies
         self._proxy_protocol = proxy_protocol
         self.websockets = websockets
@@ -419,6 +443,10 @@ class DoorFactory(Factory):
         """A connection was made: it is a stranger, and another may have to make room for it."""
         self._sockets += 1
         self.join_strangers(door)
+
+    def ready(self, door: Door) -> bool:
+        """Whether there is time for what the connection has sent; there is always for one that is known."""
+        return door not in self._strangers or self.reception.ready()
 
     def introduces(self, address: str) -> bool:
         """Whether a connection from this address begins with the PROXY protocol."""
