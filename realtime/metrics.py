@@ -74,8 +74,8 @@ REFRESHES: Final = ("renewed", "refused")
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
-#: Whose rate limit was reached: those of messages (`limits.Scope`), and that of connecting.
-SCOPES: Final = ("connection", "user", "address", "event", "handshake")
+#: Whose rate limit was reached: those of messages (`limits.Scope`), of connecting, of a user's connections.
+SCOPES: Final = ("connection", "user", "address", "event", "handshake", "connections")
 
 #: What became of what clients said.
 MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")

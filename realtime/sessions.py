@@ -6,6 +6,7 @@ The life of a connection is section 4 of DESIGN.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -120,6 +121,7 @@ class Sessions:
             arrivals=arrivals,
             endings=self.endings,
             user_endings=self.user_endings,
+            over=partial(metrics.rate_limited, "connections"),
         )
         self._entrance = Entrance(
             authenticator=authenticator,

@@ -138,7 +138,12 @@ class CapacityTests(_AtTheDoor):
         """An address that begins too many is refused for a while; others are let in."""
         house = self.house(rate_limit_address_handshakes=3)
         self.assertEqual([self.websocket(house)[0] for _ in range(4)], [101, 101, 101, 429])
+        refused = self.peer(house).upgrade(SOCKET)
         poll = self.peer(house).ask("GET", "/socket.io/?EIO=4&transport=polling")
+        for answer in (refused, poll):
+            self.assertEqual(answer.headers["retry-after"], "20")
+            for name in ("content-security-policy", "referrer-policy", "x-content-type-options"):
+                self.assertIn(name, answer.headers)
         self.assertEqual((poll.status, poll.json["code"]), (429, "rate.limited"))
         self.assertEqual(poll.json["retryAfter"], 20_000)
         other = Peer(house.clock.tcpServers[0][1], house.clock, "198.51.100.7")

@@ -9,6 +9,7 @@ number, in all and per address, and the one that has been silent longest gives w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -58,17 +59,19 @@ class Refused(Exception):
 
     :ivar status: the HTTP status.
     :ivar body: what the client gets, as JSON.
+    :ivar retry_after: seconds until a repetition makes sense, where that is known.
     """
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, retry_after: float | None = None) -> None:
         self.status = status
         self.body = body
+        self.retry_after = retry_after
         super().__init__(status)
 
     @classmethod
     def by(cls, error: RealtimeError) -> Refused:
         """A refusal of the service, as an answer."""
-        return cls(error.status, msgspec.json.encode(error.refusal()))
+        return cls(error.status, msgspec.json.encode(error.refusal()), error.retry_after)
 
 
 class IUpgrade(Interface):
@@ -301,7 +304,7 @@ class Door(Protocol):
             handler, subprotocol = target.upgrade(head, self._client(head))
             opening = handshake(head, subprotocol)
         except Refused as refused:
-            self._answer(refused.status, refused.body)
+            self._answer(refused.status, refused.body, refused.retry_after)
         except BadRequest:
             raise
         except Exception:
@@ -335,12 +338,14 @@ class Door(Protocol):
         body = msgspec.json.encode({"code": refusal.code, "message": refusal.message})
         self._answer(refusal.status, body)
 
-    def _answer(self, status: int, body: bytes) -> None:
-        version = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+    def _answer(self, status: int, body: bytes, retry_after: float | None = None) -> None:
+        more = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+        if retry_after is not None:
+            more += b"Retry-After: %d\r\n" % max(1, math.ceil(retry_after))
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n%b"
-            % (status, reason(status), len(body), version, body)
+            b"Cache-Control: no-store\r\n%b%bConnection: close\r\n\r\n%b"
+            % (status, reason(status), len(body), self.factory.headers, more, body)
         )
         self._close(self.factory.lingering)
 
@@ -407,6 +412,7 @@ class DoorFactory(Factory):
         reception: Reception | None = None,
     ) -> None:
         self.site = site
+        self.headers = b"".join(b"%b: %b\r\n" % header for header in site.headers)
         self.reception = Reception(clock) if reception is None else reception
         self.proxies = Proxies() if proxies is None else proxies
         self._proxy_protocol = proxy_protocol
