@@ -86,7 +86,7 @@ faults: $(VENV)/.test $(clients) tools
 	FAULTS=$(FAULTS) $(if $(filter full,$(FAULTS)),RUBBISH=10000 FLOOD=20) $(trial) $(or $(ROWS),$(faults))
 
 SECONDS ?= 300
-DECODERS ?= engine socketio plain wamp request api payloads tokens texts redis
+DECODERS ?= engine socketio plain wamp request api payloads tokens texts redis port frames grpc
 
 fuzz: $(VENV)/.test $(VENV)/.fuzz
 	for decoder in $(DECODERS); do $(bin)/python -m tests.fuzz $$decoder $(SECONDS) || exit 1; done
