@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 #: Seconds of a turn, from when the first stranger is served in it, in which others may be.
-PER_TURN: Final = 0.0005
+PER_TURN: Final = 0.00025
 
 _log = Logger()
 

@@ -14,7 +14,7 @@ from twisted.internet.tcp import Port
 from ..reception import Reception
 
 #: Connections taken in one turn of the reactor.
-PER_TURN: Final = 4
+PER_TURN: Final = 2
 
 #: Strangers that wait to be served, past which no more connections are taken.
 CROWD: Final = 1024

@@ -177,7 +177,8 @@ class Door(Protocol):
         self._advancing = True
         try:
             while self._read_head() if self._body is None else self._read_body():
-                if self._data and not self._deaf and not self.factory.ready(self):
+                # Nobody but who floods sends a request before the last one is answered.
+                if self._data and not self._deaf and not self.factory.reception.ready():
                     self._wait()
                     break
         except BadRequest as refusal:

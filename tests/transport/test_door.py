@@ -99,7 +99,7 @@ class CrowdTests(Doors):
         self.assertEqual(self.given().status, 404)
 
     def test_pipelined(self) -> None:
-        """Between two requests of a stranger the others have their turn."""
+        """Between two requests of one connection, known or not, the others have their turn."""
         served: list[bytes] = []
 
         def render(request: Request) -> bytes:
@@ -107,6 +107,7 @@ class CrowdTests(Doors):
             self.busy()
             return b""
 
+        self.factory.prove(self.peer.door)
         self.held.render = render  # type: ignore[method-assign,assignment]
         for peer, names in ((self.peer, "abc"), (self.connect(), "xyz")):
             peer.send(b"".join(f"GET /held?{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in names))

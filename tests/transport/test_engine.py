@@ -522,8 +522,8 @@ class PauseTests(SynchronousTestCase):
         world = World()
         poller = world.poller()
         self.assertIsNone(poller.bring(b"\x1e".join([b"4x"] * 1000)))
-        self.assertEqual(len(poller.recorder.messages), 256)
-        for _ in range(4):
+        self.assertEqual(len(poller.recorder.messages), 64)
+        for _ in range(16):
             world.turn()
         self.assertEqual(len(poller.recorder.messages), 1000)
         answer = poller.bringing.answer()
