@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime.reception import PER_TURN, Reception
+from realtime.reception import MOST, PER_TURN, Reception
 
 
 class ReceptionTests(SynchronousTestCase):
@@ -63,6 +63,19 @@ class ReceptionTests(SynchronousTestCase):
         for count in (2, 3, 4, 4):
             self.turn()
             self.assertEqual(len(self.served), count)
+
+    def test_long_turns(self) -> None:
+        """Where turns take long because of others, strangers have a share of them, within a bound."""
+        for others, share in ((0.004, 0.001), (1.0, MOST)):
+            self.offer(0, PER_TURN)
+            for number in range(200):
+                self.offer(number, share / 10)
+            self.clock.rightNow += others - PER_TURN
+            served = len(self.served)
+            self.turn()
+            self.assertIn(len(self.served) - served, (10, 11))
+            while len(self.reception):
+                self.turn()
 
     def test_time_for_others_counts(self) -> None:
         """What is done for others after the first stranger of a turn is time of that turn, too."""

@@ -13,8 +13,9 @@ from twisted.internet.tcp import Port
 
 from ..reception import Reception
 
-#: Connections taken in one turn of the reactor.
+#: Connections taken in one turn of the reactor, at least; and the seconds for which there is one more.
 PER_TURN: Final = 2
+TAKES: Final = 0.0001
 
 #: Strangers that wait to be served, past which no more connections are taken.
 CROWD: Final = 1024
@@ -35,7 +36,7 @@ def by_turns(port: Any, reception: Reception, clock: IReactorTime) -> None:
             clock.callLater(PAUSE, port.resumeProducing)
             return
         # Twisted sets it anew after each time.
-        port.numberAccepts = PER_TURN
+        port.numberAccepts = max(PER_TURN, int(reception.time / TAKES))
         accept()
 
     port.doRead = accept_some  # type: ignore[method-assign]

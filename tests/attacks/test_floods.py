@@ -6,6 +6,7 @@ its quiet value; here they are short, and it must be served at all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -52,13 +53,26 @@ class FloodTests(AttackCase):
         self._apart()
 
     def _apart(self) -> None:
-        """In full form the service has a processor of its own; the bystander goes before the flooder."""
+        """In full form the service has a processor of its own; flooder and bystander share the other."""
         self.flooding = False
         if FULL:
             server, load = processors()
             os.sched_setaffinity(self.service.pid, {server})
             self.addCleanup(os.sched_setaffinity, 0, os.sched_getaffinity(0))
             os.sched_setaffinity(0, {load})
+
+    def _stand_back(self) -> None:
+        """Let the bystander, which runs already, go before: what is measured is the service."""
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        if FULL:
+            os.setpriority(os.PRIO_PROCESS, 0, 10)
+            self.addCleanup(self._go_on, own)
+
+    @staticmethod
+    def _go_on(priority: int) -> None:
+        # Only root may take it back.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, priority)
 
     async def _bystander(self, seconds: float) -> dict[str, float]:
         arguments = ("-m", "tests.attacks.bystander", str(self.service.ports["PORT"]))
@@ -78,6 +92,8 @@ class FloodTests(AttackCase):
         seconds = FLOOD or 1.0
         before = self.service.rss()
         quiet = await self._bystander(seconds)
+        measuring = Deferred.fromCoroutine(self._bystander(seconds))
+        self._stand_back()
         self.flooding = True
         rounds = 0
 
@@ -88,7 +104,7 @@ class FloodTests(AttackCase):
                 rounds += 1
 
         going = Deferred.fromCoroutine(go_on())
-        flooded = await self._bystander(seconds)
+        flooded = await measuring
         self.flooding = False
         await going
         self.assertGreater(rounds, 0)

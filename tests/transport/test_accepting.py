@@ -56,8 +56,12 @@ class AcceptingTests(SynchronousTestCase):
         self.assertEqual((self.port.asked, self.port.reading), ([], False))
         self.clock.advance(PAUSE)
         self.assertTrue(self.port.reading)
+
+    def test_long_turns(self) -> None:
+        """As many more as there is time for."""
+        self.reception.time = 0.01
         self.port.doRead()
-        self.assertEqual(self.port.asked, [PER_TURN])
+        self.assertEqual(self.port.asked, [100])
 
     def test_no_port(self) -> None:
         """What listens otherwise does so as it likes."""
