@@ -187,7 +187,7 @@ def _collect_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(2_000, 50, 1_000)
+    gc.set_threshold(2_000, 500, 100)
 
 
 def _tell_systemd(environ: Mapping[str, str]) -> None:

@@ -1,12 +1,14 @@
 """Floods: while each lasts a well-behaved client is served as before, and memory comes back after it.
 
-In full form (``make faults``) each lasts ``FLOOD`` seconds, and the client's p99 must stay under twice
-its quiet value; here they are short, and it must be served at all.
+In full form (``FAULTS=full make faults``) each lasts ``FLOOD`` seconds, with the service on a processor of
+its own; the p99 of the client's round trips, five hundred or more, must stay under twice its quiet value,
+measured just before, and `NOISE`. Here they are short, and it must be served at all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -29,8 +31,9 @@ from .test_tokens import forged
 FLOOD = float(os.environ.get("FLOOD", "0"))
 FULL = FLOOD > 0
 
-#: What noise of the machine may add to a p99, in milliseconds; and what any flood may do to it here.
-NOISE = 5.0
+#: What noise of the machine may add to a p99, in milliseconds: that of a client that is alone was between
+#: 0.45 and 3.3 from run to run, on two virtual processors. And what a flood may do to it where it is short.
+NOISE = 2.0
 BEARABLE = 1000.0
 
 #: Bytes by which memory may be larger after a flood than before.
@@ -41,6 +44,8 @@ class FloodTests(AttackCase):
     """Each flood comes from this process and an address of its own; the bystander is another process."""
 
     timeout = 600
+    #: Numbers of users: each measurement has one of its own, with a rate limit of its own.
+    bystanders = itertools.count(1)
     attacker = "127.0.0.66"
 
     async def _start(self, **environ: str) -> None:
@@ -78,7 +83,7 @@ class FloodTests(AttackCase):
         arguments = ("-m", "tests.attacks.bystander", str(self.service.ports["PORT"]))
         done: Any = await getProcessOutputAndValue(
             sys.executable,
-            (*arguments, self.token("bystander"), str(seconds)),
+            (*arguments, self.token(f"bystander{next(self.bystanders)}"), str(seconds)),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             path=str(ROOT),
         )
@@ -116,6 +121,7 @@ class FloodTests(AttackCase):
         )
         if FULL:
             print(f"\n    {figures}", file=sys.__stdout__, flush=True)
+            self.assertGreaterEqual(min(quiet["count"], flooded["count"]), 500)
         self.assertLess(flooded["p99"], limit, figures)
 
         async def back() -> bool:
