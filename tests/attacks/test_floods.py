@@ -31,9 +31,9 @@ from .test_tokens import forged
 FLOOD = float(os.environ.get("FLOOD", "0"))
 FULL = FLOOD > 0
 
-#: What noise of the machine may add to a p99, in milliseconds: that of a client that is alone was between
-#: 0.45 and 3.3 from run to run, on two virtual processors. And what a flood may do to it where it is short.
-NOISE = 2.0
+#: What noise of the machine may add to a p99, in milliseconds: less than that of a client that is alone
+#: differs from run to run, on two virtual processors. And what a flood may do to it where it is short.
+NOISE = 1.0
 BEARABLE = 1000.0
 
 #: Bytes by which memory may be larger after a flood than before.
