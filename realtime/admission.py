@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from . import signals
 from .arrivals import Arrivals
@@ -18,6 +18,9 @@ from .user_endings import UserEndings
 
 T = TypeVar("T")
 
+#: How many times the connections of a user that are allowed are let in, where the limit is only tried.
+DRY_RUN: Final = 100
+
 
 class Admission:
     """Admits sessions that begin, and those that are taken up.
@@ -26,6 +29,7 @@ class Admission:
     nothing may wait.
 
     :param wall: seconds since the epoch.
+    :param over: called when a user has one connection more than may be.
     """
 
     def __init__(
@@ -39,10 +43,13 @@ class Admission:
         arrivals: Arrivals,
         endings: Endings,
         user_endings: UserEndings,
+        over: Callable[[], None],
     ) -> None:
         self._wall = wall
         self._evict_oldest = rules.evict_oldest
         self._limits = Limits(rules.connections, rules.members)
+        self._loose = Limits(rules.connections * DRY_RUN, rules.members) if rules.dry_run else None
+        self._over = over
         self._broker = broker
         self._store = store
         self._connections = connections
@@ -61,7 +68,7 @@ class Admission:
         with self._arrivals.expect(connection, owner.connection) as arrival:
             begun = await self._admit(
                 owner.user,
-                lambda: self._store.begin(owner, session, rooms, connection.since, self._limits),
+                lambda limits: self._store.begin(owner, session, rooms, connection.since, limits),
             )
             if owner in arrival.displaced:
                 raise SessionReplaced()
@@ -78,19 +85,22 @@ class Admission:
         connection.since = self._now()
         with self._arrivals.expect(connection, record.owner.connection) as arrival:
             restored = await self._admit(
-                user, lambda: self._store.take_over(record, read, connection.since, self._limits)
+                user, lambda limits: self._store.take_over(record, read, connection.since, limits)
             )
             if restored is not None and restored.owner in arrival.displaced:
                 raise SessionReplaced()
         return restored
 
-    async def _admit(self, user: str, enter: Callable[[], Awaitable[T]]) -> T:
+    async def _admit(self, user: str, enter: Callable[[Limits], Awaitable[T]]) -> T:
         """Enter under the user's cap; one of the user's connections that owes a pong makes room."""
         try:
-            return await enter()
+            return await enter(self._limits)
         except TooManyConnections:
+            self._over()
+            if self._loose is not None:
+                return await enter(self._loose)
             if self._endings.evict(user) or (self._evict_oldest and await self._supersede(user)):
-                return await enter()
+                return await enter(self._limits)
             # One on another node makes room for the next try.
             self._broker.signal(*signals.encode(Crowded(user))).addErrback(not_kept)
             raise

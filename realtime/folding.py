@@ -18,14 +18,24 @@ from confusable_homoglyphs import confusables
 
 #: Digits and signs that stand for letters, in words that have letters too.
 _LEET: Final = str.maketrans("0134578@$!|+", "oieastbasiit")
-_LEET_WORD: Final = re.compile(r"[a-z0-9@$!|+]*[a-z][a-z0-9@$!|+]*")
+_LEET_WORD: Final = re.compile(r"[a-z0-9@$!|+]+")
+_LETTER: Final = re.compile(r"[a-z]")
 _LEET_SIGN: Final = re.compile(r"[0134578@$!|+]")
+
+#: White space, twice or more.
+_GAP: Final = re.compile(r"\s{2,}")
 
 #: The same character three times or more.
 _RUN: Final = re.compile(r"(.)\1{2,}")
 
 #: Single letters, each by itself: ``f u c k``, ``f.u.c.k``.
 _SPACED: Final = re.compile(r"(?<![^\W_])(?:[^\W_][\s._*~-]{1,3}){2,}[^\W_](?![^\W_])")
+
+#: Letters in boxes and in flags, which Unicode takes for pictures, by their names.
+_DRAWN: Final = re.compile(
+    r"(?:(?:NEGATIVE|CROSSED NEGATIVE) (?:CIRCLED|SQUARED) LATIN CAPITAL|REGIONAL INDICATOR SYMBOL)"
+    r" LETTER ([A-Z])"
+)
 
 #: Decompositions of one character, such as of a ligature, are no longer than Unicode's longest.
 _LONGEST: Final = 18
@@ -62,6 +72,9 @@ def _fold(character: str) -> str:
 @lru_cache(maxsize=8192)
 def _looks_like(character: str) -> str:
     """The Latin letter that a character, or its small letter, looks like; else that small letter."""
+    drawn = _DRAWN.fullmatch(unicodedata.name(character, ""))
+    if drawn is not None:
+        return drawn[1].lower()
     small = character.casefold()
     for shape in (character, small):
         for like in confusables.confusables_data.get(shape, ()):
@@ -88,17 +101,25 @@ def forms(text: str) -> Iterator[Folded]:
     """The text as it looks, and as it may be meant: signs for letters, letters drawn out or apart."""
     plain = fold(text)
     yield plain
+    if _GAP.search(plain.text):
+        plain = _shortened(plain, _GAP, 1)
+        yield plain
     read = plain
     if _LEET_SIGN.search(plain.text):
-        meant = _LEET_WORD.sub(lambda word: word[0].translate(_LEET), plain.text)
+        # Whether there is a letter is asked apart: one expression for both takes the square of the time.
+        meant = _LEET_WORD.sub(_meant, plain.text)
         if meant != plain.text:
             read = Folded(meant, plain.at)
             yield read
     if _RUN.search(read.text):
-        yield _shortened(read, 1)
-        yield _shortened(read, 2)
+        yield _shortened(read, _RUN, 1)
+        yield _shortened(read, _RUN, 2)
     if _SPACED.search(read.text):
         yield _joined(read)
+
+
+def _meant(word: re.Match[str]) -> str:
+    return word[0].translate(_LEET) if _LETTER.search(word[0]) else word[0]
 
 
 def _kept(folded: Folded, places: list[int]) -> Folded:
@@ -107,11 +128,11 @@ def _kept(folded: Folded, places: list[int]) -> Folded:
     return Folded(text, places if at is None else [at[place] for place in places])
 
 
-def _shortened(folded: Folded, length: int) -> Folded:
-    """With every run of one character cut to a length."""
+def _shortened(folded: Folded, runs: re.Pattern[str], length: int) -> Folded:
+    """With every run of such characters cut to a length."""
     places: list[int] = []
     last = 0
-    for run in _RUN.finditer(folded.text):
+    for run in runs.finditer(folded.text):
         places += range(last, run.start() + length)
         last = run.end()
     return _kept(folded, [*places, *range(last, len(folded.text))])

@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import jwt
@@ -113,6 +114,20 @@ def _read(entry: object) -> Key | None:
     return Key(value, algorithms, name) if algorithms else None
 
 
+@lru_cache(maxsize=256)
+def _header(part: str) -> tuple[Any, Any]:
+    """What a token's header says: its algorithm, and the name of its key. Most tokens have the same.
+
+    :raises InvalidToken: it can't be read.
+    """
+    try:
+        # Only the header is looked at; that a token has the other parts its verification sees.
+        header = jwt.get_unverified_header(f"{part}..")
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise InvalidToken() from None
+    return header.get("alg"), header.get("kid")
+
+
 class KeyRing:
     """All keys of this deployment.
 
@@ -142,11 +157,7 @@ class KeyRing:
         :raises UnknownKey: it names a key that is not here.
         :raises InvalidToken: its header can't be read, or its algorithm is not accepted.
         """
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            raise InvalidToken() from None
-        algorithm, name = header.get("alg"), header.get("kid")
+        algorithm, name = _header(token.partition(".")[0])
         if not isinstance(algorithm, str) or algorithm not in self._allowed:
             raise InvalidToken("the token's algorithm is not accepted")
         if algorithm in HMAC:

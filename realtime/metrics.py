@@ -74,8 +74,8 @@ REFRESHES: Final = ("renewed", "refused")
 #: How an attempt to take up a session ended.
 RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap")
 
-#: Whose rate limit was reached: those of messages (`limits.Scope`), and that of connecting.
-SCOPES: Final = ("connection", "user", "address", "event", "handshake")
+#: Whose rate limit was reached: those of messages (`limits.Scope`), of connecting, of a user's connections.
+SCOPES: Final = ("connection", "user", "address", "event", "handshake", "connections")
 
 #: What became of what clients said.
 MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")
@@ -259,6 +259,7 @@ class Metrics:
         self._channels = gauge("channels", "Channels whose log is kept.")
         self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
+        self._waiting = gauge("strangers_waiting", "Strangers who wait until there is time for them.")
         self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
         self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
         self._limited_users = gauge("limited_users", "Users of whom a rate limit is remembered.")
@@ -358,6 +359,7 @@ class Metrics:
         members: Callable[[], float],
         queue_bytes: Callable[[], float],
         strangers: Callable[[], float],
+        waiting: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
@@ -369,6 +371,7 @@ class Metrics:
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
+        self._waiting.set_function(waiting)
 
     def watch_health(
         self,

@@ -54,12 +54,14 @@ from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
+from .reception import Reception
 from .rooms import Rooms
 from .router import Router
 from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .systemd import adopt
+from .transport.accepting import by_turns
 from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
@@ -81,7 +83,7 @@ from .wire.wamp_realm import Realm
 _log = Logger()
 
 #: Connections waiting to be accepted by the kernel. Twisted's 50 makes a reconnect storm fail.
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
 
 #: Sockets that have not carried a session yet; past it, and past half of it from one address, the
 #: oldest of them makes room.
@@ -150,6 +152,7 @@ class Node(MultiService):
             flusher=self.flusher,
             find=self.connections.get,
         )
+        self.reception = Reception(clock)
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -264,6 +267,7 @@ class Node(MultiService):
             login=settings.ws_connection_timeout,
             nobodies=settings.max_pending_logins,
             evict_oldest=settings.rate_limit_connection_policy == "evict-oldest",
+            dry_run=settings.rate_limit_dry_run,
             grace=settings.presence_grace,
             dead=settings.ws_ping_interval + settings.ws_ping_timeout,
             warning=settings.token_refresh_threshold,
@@ -282,6 +286,7 @@ class Node(MultiService):
             notices=self.notices,
             metrics=self.metrics,
             security=self.guard.security,
+            reception=self.reception,
         )
 
     def _router(self) -> Router:
@@ -371,7 +376,7 @@ class Node(MultiService):
             ping_timeout=settings.ws_ping_timeout,
             max_payload=settings.ws_max_message_bytes,
             max_queue_bytes=settings.ws_max_queue_bytes,
-            origins=Origins(settings.origins),
+            origins=Origins(settings.origins, settings.ws_require_origin),
             accept=self._accept,
             admit=self._admit,
             origin_refused=self.guard.origin_refused,
@@ -399,7 +404,7 @@ class Node(MultiService):
             ping_interval=settings.ws_ping_interval,
             ping_timeout=settings.ws_ping_timeout,
             max_queue_bytes=settings.ws_max_queue_bytes,
-            origins=Origins(settings.origins),
+            origins=Origins(settings.origins, settings.ws_require_origin),
             protocols={
                 plain.NAME: plain.PlainSession,
                 **{codec.subprotocol: self._wamp(realm, codec) for codec in CODECS},
@@ -474,6 +479,7 @@ class Node(MultiService):
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
+            waiting=lambda: len(self.reception),
         )
         self.metrics.watch_health(
             version=__version__,
@@ -551,6 +557,7 @@ class Node(MultiService):
             strangers_per_address=STRANGERS // 2,
             proxies=Proxies(settings.trusted_proxies if upgrades else ()),
             proxy_protocol=settings.proxy_protocol and bool(upgrades),
+            reception=self.reception if upgrades else None,
         )
 
     def _listen(self, name: str, address: str, port: int, factory: IProtocolFactory) -> None:
@@ -565,6 +572,8 @@ class Node(MultiService):
                 f"{name}={port}: {address} port {port} can't be bound ({error.socketError.strerror});"
                 " accepted is a free port, or 0 for any"
             ) from None
+        if name == "PORT":
+            by_turns(listening, self.reception, self._clock)
         self._ports[name] = listening
         _log.info("listening", setting=name, address=address, port=_port(listening))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 #: How deep arrays and objects of a payload may be nested (RELIABILITY.md section 2, row 19).
@@ -19,10 +20,16 @@ def too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
     if data.count(b"{") + data.count(b"[") <= limit:
         return False
     brackets = _string.sub(b"", data).translate(_square_to_curly, _all_but_brackets)
+    return _nested(limit).fullmatch(brackets) is None
+
+
+@lru_cache(maxsize=8)
+def _nested(limit: int) -> re.Pattern[bytes]:
+    """Pairs of brackets within each other, so deep at most. Each is looked at once, whatever they are."""
+    level = b""
     for _ in range(limit):
-        # Each round takes away the innermost level: replace() does not look at what it has joined.
-        brackets = brackets.replace(b"{}", b"")
-    return bool(brackets)
+        level = b"(?:\\{" + level + b"\\})*+"
+    return re.compile(level)
 
 
 def is_utf8(data: bytes) -> bool:

@@ -16,6 +16,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     :ivar login: for which a connection may stay without an identity.
     :ivar nobodies: how many may; of one address half as many. The oldest makes room for the newest.
     :ivar evict_oldest: whether a user's oldest connection makes room for one past `connections`.
+    :ivar dry_run: whether one past `connections` is only counted.
     :ivar grace: for which a user whose transport was lost is still shown as present.
     :ivar dead: for which a dead transport may go unnoticed (ping interval and timeout).
     :ivar warning: before a token's expiry the client is told.
@@ -30,6 +31,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     login: float
     nobodies: int
     evict_oldest: bool
+    dry_run: bool
     grace: float
     dead: float
     warning: float

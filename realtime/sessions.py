@@ -6,6 +6,7 @@ The life of a connection is section 4 of DESIGN.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -36,6 +37,7 @@ from .messages import Connect, Identity, Owner
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
+from .reception import Reception
 from .recovery import Recovery
 from .rights import Rights
 from .rooms import Rooms
@@ -53,6 +55,7 @@ class Sessions:
     """Begins sessions, and keeps them by tokens; built of the parts that restore, hold and end them.
 
     :param wall: seconds since the epoch.
+    :param reception: says when there is time for who is not known.
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
@@ -73,6 +76,7 @@ class Sessions:
         notices: Notices,
         metrics: Metrics,
         security: Security,
+        reception: Reception,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -82,6 +86,7 @@ class Sessions:
         self._connections = connections
         self._notices = notices
         self._metrics = metrics
+        self._reception = reception
         self._beginning = Turnstile(BEGINNING)
         arrivals = Arrivals()
         self.endings: Final = Endings(
@@ -116,6 +121,7 @@ class Sessions:
             arrivals=arrivals,
             endings=self.endings,
             user_endings=self.user_endings,
+            over=partial(metrics.rate_limited, "connections"),
         )
         self._entrance = Entrance(
             authenticator=authenticator,
@@ -158,6 +164,9 @@ class Sessions:
             connection.id, connection.session_id = secret_id(), secret_id()
             connection.state = State.ANONYMOUS
             self._entrance.answer(connection)
+            return
+        await self._reception.enter()
+        if connection.state is State.ENDED:
             return
         try:
             identity = await self._authenticator.identify(token)
@@ -212,6 +221,8 @@ class Sessions:
         :param session: an earlier session to be taken up, see `Connect`.
         :raises RealtimeError: the token or a limit forbids it. Who was somebody else is nobody now.
         """
+        if connection.state is not State.LIVE:
+            await self._reception.enter()
         try:
             identity = await self._authenticator.identify(token)
         except RealtimeError as error:

@@ -193,7 +193,7 @@ class Settings:
     ws_token_cookie: str = _set(
         matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", "name", "a cookie's name"),
         "",
-        "Cookie from which a token is taken under WS_DIRECT_PATH; none while unset.",
+        "Cookie from which a token is taken under WS_DIRECT_PATH, with an origin; none while unset.",
     )
     wamp_realm: str = _set(
         matching(r"[A-Za-z][A-Za-z0-9_@.-]{2,254}", "name", "a letter, then 2 to 254 of A-Z a-z 0-9 _-@."),
@@ -208,6 +208,12 @@ class Settings:
     )
     ws_cors_origin: tuple[str, ...] = _set(
         several(ORIGIN), "", "More origins, added to WS_ALLOWED_ORIGINS."
+    )
+    ws_require_origin: bool = _set(
+        BOOLEAN,
+        False,
+        "Refuse clients that name no origin: where all of them are pages in browsers. What a page asks its"
+        " own server for counts as named.",
     )
     ws_query_token: bool = _set(
         BOOLEAN, False, "Accept a token in the query string, where proxies and browsers may keep it."

@@ -25,6 +25,9 @@ class Strangers(Generic[K]):
     def __len__(self) -> int:
         return len(self._all)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._all
+
     def add(self, key: K, address: str) -> K | None:
         """Take in a newcomer, and give the one that had to make room for it, if any."""
         neighbours = self._of.get(address, ())

@@ -19,6 +19,14 @@ class CapTests(HouseCase):
         self.assertEqual(tabs[0].outlet.packets()[-1], "41")
         self.assertEqual(len(house.node.connections), 2)
 
+    def test_dry_run(self) -> None:
+        """One more is counted, and let in."""
+        house = self.house(rate_limit_max_connections=2, rate_limit_dry_run=True)
+        closes = [house.client("alice").outlet.close_reason for _ in range(4)]
+        self.assertEqual(closes, [None] * 4)
+        value = house.node.metrics.registry.get_sample_value
+        self.assertEqual(value("realtime_rate_limited_total", {"scope": "connections"}), 2)
+
     def test_reject(self) -> None:
         house = self.house(rate_limit_max_connections=2)
         closes = [house.client("alice").outlet.close_reason for _ in range(3)]

@@ -61,6 +61,8 @@ class ContentTests(SynchronousTestCase):
             ("a scammer, scam", ["scammer", "scam"]),
             ("escam", []),
             ("two words", ["two words"]),
+            ("tw0  words, two \n\t words", ["tw0  words", "two \n\t words"]),
+            ("🆃🅸🅲🅺🅴🆃🆃🅾🆄🆃 🇸🇨🇦🇲", ["🆃🅸🅲🅺🅴🆃🆃🅾🆄🆃", "🇸🇨🇦🇲"]),
         ):
             self.assertEqual(self.found(own, text), found, text)
 
@@ -104,13 +106,16 @@ class ContentTests(SynchronousTestCase):
             "a" * 9999 + "!",
             "f " * 5000,
             "1a" * 5000,
+            "1" * 10_000,
+            " " * 10_000,
+            "ѕ1-" * 3333,
             "ѕ" * 10_000,
             "\u0301" * 10_000,
             "ﷺ" * 10_000,
         ):
             began = time.process_time()
             own.find(text)
-            self.assertLess(time.process_time() - began, 0.3, text[:4])
+            self.assertLess(time.process_time() - began, 0.2, text[:4])
 
     @unhurried
     @given(st.text(max_size=200))

@@ -34,7 +34,7 @@ LEVEL_0 = (
 )
 LEVEL_1 = (
     "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
-    " strangers probe systemd collectors"
+    " strangers probe systemd collectors reception"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -51,7 +51,7 @@ LEVEL_4 = "transport ingress"
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
     f"{LEVEL_0} {LEVEL_2} wire.session broker.interface trust.interface"
-    " routing metrics deadlines periodic complaints logs strangers"
+    " routing metrics deadlines periodic complaints logs strangers reception"
 )
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
@@ -73,6 +73,7 @@ TABLE = (
     Row("periodic", LEVEL_0, WAITING),
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
     Row("complaints", "", ""),
+    Row("reception", "", WAITING),
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,

@@ -41,6 +41,7 @@ class MetricsTests(SynchronousTestCase):
             members=lambda: 9,
             queue_bytes=lambda: 100,
             strangers=lambda: 54,
+            waiting=lambda: 55,
         )
         self.metrics.watch_logs(
             entries=lambda: 50, size=lambda: 51, channels=lambda: 52, sessions=lambda: 53
@@ -52,8 +53,8 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("realtime_rooms"), 8)
         self.assertEqual(self.value("realtime_room_members"), 9)
         self.assertEqual(self.value("realtime_queue_bytes"), 100)
-        names = ("log_entries", "log_bytes", "channels", "sessions", "strangers")
-        self.assertEqual([self.value(f"realtime_{name}") for name in names], [50, 51, 52, 53, 54])
+        names = ("log_entries", "log_bytes", "channels", "sessions", "strangers", "strangers_waiting")
+        self.assertEqual([self.value(f"realtime_{name}") for name in names], [50, 51, 52, 53, 54, 55])
 
     def test_all_of_them_are_documented(self) -> None:
         text = (Path(__file__).parents[1] / "docs" / "metrics.rst").read_text()

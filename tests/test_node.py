@@ -50,7 +50,7 @@ class ListenTests(_AtTheDoor):
         house = self.house(port=1, api_port=2, health_check_port=3, metrics_port=4)
         servers = house.clock.tcpServers
         self.assertEqual([server[0] for server in servers], [1, 2, 3, 4])
-        self.assertEqual({server[2] for server in servers}, {1024})
+        self.assertEqual({server[2] for server in servers}, {4096})
         self.assertEqual({server[3] for server in servers}, {"127.0.0.1"})
 
     def test_addresses(self) -> None:
@@ -138,7 +138,12 @@ class CapacityTests(_AtTheDoor):
         """An address that begins too many is refused for a while; others are let in."""
         house = self.house(rate_limit_address_handshakes=3)
         self.assertEqual([self.websocket(house)[0] for _ in range(4)], [101, 101, 101, 429])
+        refused = self.peer(house).upgrade(SOCKET)
         poll = self.peer(house).ask("GET", "/socket.io/?EIO=4&transport=polling")
+        for answer in (refused, poll):
+            self.assertEqual(answer.headers["retry-after"], "20")
+            for name in ("content-security-policy", "referrer-policy", "x-content-type-options"):
+                self.assertIn(name, answer.headers)
         self.assertEqual((poll.status, poll.json["code"]), (429, "rate.limited"))
         self.assertEqual(poll.json["retryAfter"], 20_000)
         other = Peer(house.clock.tcpServers[0][1], house.clock, "198.51.100.7")

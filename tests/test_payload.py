@@ -1,6 +1,7 @@
 """Tests for realtime.payload."""
 
 import json
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,17 @@ class DepthTests(SynchronousTestCase):
         self.assertFalse(too_deep(b"[" * 32 + b"]" * 32))
         self.assertTrue(too_deep(b"[" * 33 + b"]" * 33))
         self.assertTrue(too_deep(b'{"a":' * 33 + b"1" + b"}" * 33))
+
+    def test_time_is_bounded(self) -> None:
+        """A megabyte of nothing but brackets takes milliseconds, however they nest."""
+        for level in (1, 31, 32, 33, 400_000):
+            data = (b"[" * level + b"]" * level) * (400_000 // level)
+            times = []
+            for _ in range(3):
+                began = time.process_time()
+                too_deep(data)
+                times.append(time.process_time() - began)
+            self.assertLess(min(times), 0.025, level)
 
     def test_many_flat_ones_are_not_deep(self) -> None:
         self.assertFalse(too_deep(b"[" + b",".join([b"[{}]"] * 1000) + b"]"))

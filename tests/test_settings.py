@@ -91,6 +91,7 @@ DEFAULTS = {
     "INGEST_SERVICES": ("", ()),
     "WS_MAX_QUEUE_BYTES": ("4194304", 4194304),
     "RECOVERY_MAX_BYTES": ("8388608", 8388608),
+    "WS_REQUIRE_ORIGIN": ("false", False),
     "WS_QUERY_TOKEN": ("false", False),
     "WS_HANDSHAKE_TIMEOUT": ("5000", 5.0),
     "WS_MESSAGE_TIMEOUT": ("10000", 10.0),

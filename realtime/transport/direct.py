@@ -19,7 +19,7 @@ from ..wire.request import Head
 from .credentials import token
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
-from .origins import Origins
+from .origins import Origins, fetch_site
 from .websocket import IWebSocketHandler, WebSocket
 from .websocket_carrier import WebSocketCarrier
 
@@ -116,7 +116,7 @@ class DirectServer:
         """See `IUpgrade`."""
         origin = head.get(b"origin")
         shown = None if origin is None else origin.decode("latin-1")
-        if not self._origins.allows(shown):
+        if not self._origins.allows(shown, fetch_site(head.get(b"sec-fetch-site"))):
             self._origin_refused(address)
             raise self._refusal("forbidden", Refused(403, _FORBIDDEN))
         chosen = self._choose(head)
@@ -124,7 +124,9 @@ class DirectServer:
             self._admit(address)
         except RealtimeError as refusal:
             raise self._refusal(refusal.code, Refused.by(refusal)) from None
-        found = token(head, query=self._query_token, cookie_name=self._cookie)
+        # A browser sends cookies for whatever page asks, and says which one that is.
+        cookie_name = self._cookie if shown is not None else ""
+        found = token(head, query=self._query_token, cookie_name=cookie_name)
         handshake = Handshake(address, shown, found)
         session = self.protocols[chosen or next(iter(self.protocols))]()
         return DirectHandler(self, EngineSocket(self, handshake, session)), chosen

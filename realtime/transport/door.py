@@ -9,6 +9,7 @@ number, in all and per address, and the one that has been silent longest gives w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from zope.interface import Interface, implementer
 from ..addresses import Proxies, block_of
 from ..deadlines import Deadlines
 from ..errors import InternalError, NotFound, RealtimeError
+from ..reception import Reception
 from ..strangers import Strangers
 from ..wire import proxy_header
 from ..wire.request import (
@@ -57,17 +59,19 @@ class Refused(Exception):
 
     :ivar status: the HTTP status.
     :ivar body: what the client gets, as JSON.
+    :ivar retry_after: seconds until a repetition makes sense, where that is known.
     """
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, retry_after: float | None = None) -> None:
         self.status = status
         self.body = body
+        self.retry_after = retry_after
         super().__init__(status)
 
     @classmethod
     def by(cls, error: RealtimeError) -> Refused:
         """A refusal of the service, as an answer."""
-        return cls(error.status, msgspec.json.encode(error.refusal()))
+        return cls(error.status, msgspec.json.encode(error.refusal()), error.retry_after)
 
 
 class IUpgrade(Interface):
@@ -104,6 +108,7 @@ class Door(Protocol):
         self._full = False
         self._advancing = False
         self._introduced = True
+        self._waits = False
 
     # -- the transport
 
@@ -126,7 +131,24 @@ class Door(Protocol):
                 # nobody asked for it; to stop reading would hide that the peer is gone
                 self.transport.abortConnection()
             return
-        self._advance()
+        if self._waits:
+            return
+        if self.factory.ready(self):
+            self._advance()
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Read no further until the reception has time for what is here."""
+        self._waits = True
+        self.transport.pauseProducing()
+        self.factory.reception.wait(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waits = False
+        if not self._deaf:
+            self.transport.resumeProducing()
+            self._advance()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.left(self)
@@ -150,12 +172,15 @@ class Door(Protocol):
     # -- one request after the other
 
     def _advance(self) -> None:
-        if self._advancing or self._deaf:
+        if self._advancing or self._deaf or self._waits:
             return
         self._advancing = True
         try:
             while self._read_head() if self._body is None else self._read_body():
-                pass
+                # Nobody but who floods sends a request before the last one is answered.
+                if self._data and not self._deaf and not self.factory.reception.ready():
+                    self._wait()
+                    break
         except BadRequest as refusal:
             self._refuse(refusal)
         finally:
@@ -280,7 +305,7 @@ class Door(Protocol):
             handler, subprotocol = target.upgrade(head, self._client(head))
             opening = handshake(head, subprotocol)
         except Refused as refused:
-            self._answer(refused.status, refused.body)
+            self._answer(refused.status, refused.body, refused.retry_after)
         except BadRequest:
             raise
         except Exception:
@@ -314,12 +339,14 @@ class Door(Protocol):
         body = msgspec.json.encode({"code": refusal.code, "message": refusal.message})
         self._answer(refusal.status, body)
 
-    def _answer(self, status: int, body: bytes) -> None:
-        version = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+    def _answer(self, status: int, body: bytes, retry_after: float | None = None) -> None:
+        more = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+        if retry_after is not None:
+            more += b"Retry-After: %d\r\n" % max(1, math.ceil(retry_after))
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n%b"
-            % (status, reason(status), len(body), version, body)
+            b"Cache-Control: no-store\r\n%b%bConnection: close\r\n\r\n%b"
+            % (status, reason(status), len(body), self.factory.headers, more, body)
         )
         self._close(self.factory.lingering)
 
@@ -363,6 +390,7 @@ class DoorFactory(Factory):
     :param max_sockets: connections that are not WebSockets, strangers or not, at most.
     :param proxies: those that are believed when they tell a client's address.
     :param proxy_protocol: whether their connections begin with the PROXY protocol.
+    :param reception: says when there is time for strangers.
     """
 
     noisy = False
@@ -382,8 +410,11 @@ class DoorFactory(Factory):
         max_sockets: int = 65536,
         proxies: Proxies | None = None,
         proxy_protocol: bool = False,
+        reception: Reception | None = None,
     ) -> None:
         self.site = site
+        self.headers = b"".join(b"%b: %b\r\n" % header for header in site.headers)
+        self.reception = Reception(clock) if reception is None else reception
         self.proxies = Proxies() if proxies is None else proxies
         self._proxy_protocol = proxy_protocol
         self.websockets = websockets
@@ -419,6 +450,10 @@ class DoorFactory(Factory):
         """A connection was made: it is a stranger, and another may have to make room for it."""
         self._sockets += 1
         self.join_strangers(door)
+
+    def ready(self, door: Door) -> bool:
+        """Whether there is time for what the connection has sent; there is always for one that is known."""
+        return door not in self._strangers or self.reception.ready()
 
     def introduces(self, address: str) -> bool:
         """Whether a connection from this address begins with the PROXY protocol."""

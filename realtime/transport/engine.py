@@ -22,7 +22,7 @@ from ..wire.session import Frame
 from .credentials import bearer
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
-from .origins import Origins
+from .origins import Origins, fetch_site
 from .polling_carrier import TEXT, PollingCarrier
 from .site import Request
 from .websocket_carrier import Probe, WebSocketCarrier
@@ -98,10 +98,18 @@ class EngineServer:
     # -- requests
 
     def judge(
-        self, query_string: bytes, *, method: str, upgrade: bool, origin: str | None, address: str
+        self,
+        query_string: bytes,
+        *,
+        method: str,
+        upgrade: bool,
+        origin: str | None,
+        site: str | None,
+        address: str,
     ) -> Query:
         """Check a request and give its query.
 
+        :param site: see `Origins.allows`.
         :raises Refused: with the protocol's error.
         """
         query = Query.parse(query_string.decode("ascii"))
@@ -111,7 +119,7 @@ class EngineServer:
             method=method,
             upgrade=upgrade,
             session=None if socket is None else socket.transport,
-            allowed=self.allows(origin),
+            allowed=self._origins.allows(origin, site),
         )
         if fault is not None:
             if not query.sid:
@@ -147,6 +155,7 @@ class EngineServer:
             method=head.method.decode(),
             upgrade=True,
             origin=None if origin is None else origin.decode("latin-1"),
+            site=fetch_site(head.get(b"sec-fetch-site")),
             address=address,
         )
         socket = self.find(query.sid)

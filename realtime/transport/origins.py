@@ -26,6 +26,11 @@ def _parts(text: str) -> tuple[str, str, str] | None:
     return found["scheme"], found["host"], port.lstrip("0")
 
 
+def fetch_site(field: bytes | None) -> str | None:
+    """What a browser says of where a request comes from (Fetch Metadata)."""
+    return None if field is None else field.decode("latin-1")
+
+
 class Origins:
     """The origins that are let in.
 
@@ -33,10 +38,12 @@ class Origins:
     below it, though not for itself; the port ``*`` for every port. A scheme's own port may be left
     out, in a pattern and in an origin.
 
+    :param required: whether every request has to name its origin, as those of pages do.
     :raises ValueError: a pattern is none of this.
     """
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    def __init__(self, patterns: Iterable[str], required: bool = False) -> None:
+        self._required = required
         self._exact: set[tuple[str, str, str]] = set()
         self._below: set[tuple[str, str, str]] = set()
         for pattern in patterns:
@@ -49,13 +56,16 @@ class Origins:
             else:
                 self._exact.add(parts)
 
-    def allows(self, origin: str | None) -> bool:
-        """Whether a request with this Origin field may go on.
+    def allows(self, origin: str | None, site: str | None = None) -> bool:
+        """Whether a request with this Origin field may go on. ``null`` never matches.
 
-        Without the field it may: then no page of a browser sends it. ``null`` never matches.
+        Without the field it comes from no page, unless a browser says otherwise: it leaves the field
+        out of what a page asks its own server for.
+
+        :param site: the field Sec-Fetch-Site, which browsers send and no page can change.
         """
         if origin is None:
-            return True
+            return site == "same-origin" or (site is None and not self._required)
         parts = _parts(origin)
         if parts is None or "*" in origin:
             return False

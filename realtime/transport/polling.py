@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -12,6 +13,7 @@ from zope.interface import implementer
 from ..wire.engineio import Fault
 from .door import Refused
 from .engine import EngineServer
+from .origins import fetch_site
 from .site import IEarly, Request
 
 #: Names of header fields that a page asks to send.
@@ -51,9 +53,12 @@ class PollingResource(Resource):
                 method=request.method.decode(),
                 upgrade=False,
                 origin=told,
+                site=fetch_site(request.getHeader(b"sec-fetch-site")),
                 address=request.client,
             )
         except Refused as refused:
+            if refused.retry_after is not None:
+                request.setHeader(b"Retry-After", b"%d" % max(1, math.ceil(refused.retry_after)))
             request.answer(refused.status, refused.body)
             return False
         socket = self._server.find(asked.sid)

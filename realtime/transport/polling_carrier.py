@@ -21,7 +21,11 @@ from .site import Request
 PACE: Final = 65536
 
 #: Packets of one request that are handled before others have their turn.
-TURN: Final = 256
+TURN: Final = 64
+
+#: Requests of one session in a second, and at once; what is over is answered later, so that the next waits.
+RATE: Final = 200
+BURST: Final = 400
 
 #: The content type of packets.
 TEXT: Final = b"text/plain; charset=UTF-8"
@@ -58,7 +62,7 @@ class PollingCarrier:
 
     name = "polling"
     ready = False
-    __slots__ = ("_inbox", "_poll", "_post", "_running", "_server", "_socket", "_stirred", "held")
+    __slots__ = ("_inbox", "_paced", "_poll", "_post", "_running", "_server", "_socket", "_stirred", "held")
 
     def __init__(self, server: IPollingServer, socket: EngineSocket) -> None:
         self._server = server
@@ -68,6 +72,8 @@ class PollingCarrier:
         self._inbox: Iterator[str] | None = None
         self._running = False
         self._stirred = False
+        # when as much as may come at once may come again
+        self._paced = 0.0
         self.held = False
 
     # -- for the session
@@ -123,7 +129,18 @@ class PollingCarrier:
         self._poll = request
         request.lost = self._poll_lost
         self._server.polls.start(self)
-        self.flush()
+        late = self._late()
+        if late:
+            self._stirred = True
+            self._server.clock.callLater(late, self.flush)
+        else:
+            self.flush()
+
+    def _late(self) -> float:
+        """Count one more request; the seconds by which it comes too early."""
+        now = self._server.clock.seconds()
+        self._paced = max(self._paced, now) + 1 / RATE
+        return max(0.0, self._paced - now - BURST / RATE)
 
     def flush(self) -> None:
         """Answer the poll, if one waits and there is something to say."""
@@ -199,7 +216,11 @@ class PollingCarrier:
         except ProtocolError:
             self._fail()
         else:
-            self._run()
+            late = self._late()
+            if late:
+                self._server.clock.callLater(late, self._run)
+            else:
+                self._run()
 
     def _run(self) -> None:
         if self._inbox is None or self.held:

@@ -6,6 +6,7 @@ the door. Nothing here parses forms, writes files, tells a version, or logs a qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import BytesIO
@@ -29,6 +30,13 @@ JSON: Final = b"application/json"
 
 #: Bytes of a body that a mount takes unless it names its own limit.
 BODY_LIMIT: Final = 65536
+
+#: What browsers may do with any answer: show it by itself, with nothing from elsewhere. Pages say more.
+SECURITY_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"X-Content-Type-Options", b"nosniff"),
+)
 
 
 def reason(status: int) -> bytes:
@@ -82,10 +90,8 @@ class Request(server.Request):
         self.clientproto = b"HTTP/1.%d" % head.minor
         self.args = parse_qs(head.query, True)
         self.setHeader(b"Date", datetimeToString())
-        self.setHeader(b"X-Content-Type-Options", b"nosniff")
-        self.setHeader(b"Referrer-Policy", b"no-referrer")
-        if self.site.strict_transport:
-            self.setHeader(b"Strict-Transport-Security", b"max-age=%d" % self.site.strict_transport)
+        for name, value in self.site.headers:
+            self.setHeader(name, value)
         self.resource = self.site.getResourceFor(self)
         try:
             return not IEarly.providedBy(self.resource) or self.resource.begin(self)
@@ -127,6 +133,8 @@ class Request(server.Request):
 
     def refuse(self, error: RealtimeError) -> None:
         """Answer with a refusal, as JSON."""
+        if error.retry_after is not None:
+            self.setHeader(b"Retry-After", b"%d" % max(1, math.ceil(error.retry_after)))
         self.answer(error.status, msgspec.json.encode(error.refusal()))
 
     def processingFailed(self, reason: Failure) -> Failure:
@@ -161,10 +169,13 @@ class Site:
         One that is a leaf gets requests for exactly its path, with or without that slash (at the root,
         for every path); one that is not is asked for its children.
     :param strict_transport: seconds for which browsers are told to come by https only; 0 for not.
+    :ivar headers: what every answer has, whatever it is.
     """
 
     def __init__(self, mounts: Mapping[str, IResource], strict_transport: int = 0) -> None:
-        self.strict_transport = strict_transport
+        self.headers = SECURITY_HEADERS
+        if strict_transport:
+            self.headers += ((b"Strict-Transport-Security", b"max-age=%d" % strict_transport),)
         self._mounts = {
             tuple(path.strip("/").encode().split(b"/")): resource for path, resource in mounts.items()
         }

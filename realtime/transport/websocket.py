@@ -181,8 +181,8 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def __init__(self, handler: Any, subprotocol: str | None = None) -> None:
         # not Autobahn's: it makes an object of details and an observable that nobody here looks at
-        self.is_closed: Deferred[Any] = Deferred()
-        self.is_open: Deferred[Any] = Deferred()
+        self.is_closed: Any = Deferred()
+        self.is_open: Any = Deferred()
         self.handler = handler
         self.transport = None
         self.state = WebSocketProtocol.STATE_CONNECTING
@@ -317,6 +317,8 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
             closed = self.wasClean or reason.check(ConnectionDone) is not None
             self._word = "transport_close" if closed else "transport_error"
         self._connectionLost(reason)
+        # Autobahn lets both hold the socket.
+        self.is_closed = self.is_open = None
 
     def pauseProducing(self) -> None:
         self.is_full = True

@@ -40,7 +40,9 @@ class WebSocketCarrier:
 
     def __init__(self, server: IOpened, socket: EngineSocket, websocket: WebSocket | None = None) -> None:
         self._server = server
-        self._socket = socket
+        # None once the WebSocket is gone: the session holds its carrier, and each would keep the other
+        # until the garbage collector comes, which is seldom.
+        self._socket: Any = socket
         self.held = False
         self._websocket: Any = websocket
         self.ready = websocket is not None and not websocket.is_full
@@ -68,6 +70,8 @@ class WebSocketCarrier:
     def stir(self) -> None:
         """Send what waits, as far as the transport takes it."""
         socket = self._socket
+        if socket is None:
+            return
         while self.ready:
             frame = socket.take()
             if frame is None:
@@ -129,6 +133,7 @@ class WebSocketCarrier:
     def lost(self, reason: str) -> None:
         self.ready = False
         self._socket.lost(reason)
+        self._socket = None
 
 
 @implementer(IWebSocketHandler)

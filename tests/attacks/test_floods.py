@@ -1,11 +1,14 @@
 """Floods: while each lasts a well-behaved client is served as before, and memory comes back after it.
 
-In full form (``make faults``) each lasts ``FLOOD`` seconds, and the client's p99 must stay under twice
-its quiet value; here they are short, and it must be served at all.
+In full form (``FAULTS=full make faults``) each lasts ``FLOOD`` seconds, with the service on a processor of
+its own; the p99 of the client's round trips, five hundred or more, must stay under twice its quiet value,
+measured just before, and `NOISE`. Here they are short, and it must be served at all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import sys
@@ -17,6 +20,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 
+from benchmarks.process import processors
 from tests.clients.raw import Raw, frame, upgrade
 from tests.clients.service import ROOT
 
@@ -27,8 +31,9 @@ from .test_tokens import forged
 FLOOD = float(os.environ.get("FLOOD", "0"))
 FULL = FLOOD > 0
 
-#: What noise of the machine may add to a p99, in milliseconds; and what any flood may do to it here.
-NOISE = 5.0
+#: What noise of the machine may add to a p99, in milliseconds: less than that of a client that is alone
+#: differs from run to run, on two virtual processors. And what a flood may do to it where it is short.
+NOISE = 1.0
 BEARABLE = 1000.0
 
 #: Bytes by which memory may be larger after a flood than before.
@@ -39,6 +44,8 @@ class FloodTests(AttackCase):
     """Each flood comes from this process and an address of its own; the bystander is another process."""
 
     timeout = 600
+    #: Numbers of users: each measurement has one of its own, with a rate limit of its own.
+    bystanders = itertools.count(1)
     attacker = "127.0.0.66"
 
     async def _start(self, **environ: str) -> None:
@@ -48,13 +55,35 @@ class FloodTests(AttackCase):
             RATE_LIMIT_MAX_CONNECTIONS="100000",
             **environ,
         )
+        self._apart()
+
+    def _apart(self) -> None:
+        """In full form the service has a processor of its own; flooder and bystander share the other."""
         self.flooding = False
+        if FULL:
+            server, load = processors()
+            os.sched_setaffinity(self.service.pid, {server})
+            self.addCleanup(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {load})
+
+    def _stand_back(self) -> None:
+        """Let the bystander, which runs already, go before: what is measured is the service."""
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        if FULL:
+            os.setpriority(os.PRIO_PROCESS, 0, 10)
+            self.addCleanup(self._go_on, own)
+
+    @staticmethod
+    def _go_on(priority: int) -> None:
+        # Only root may take it back.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, priority)
 
     async def _bystander(self, seconds: float) -> dict[str, float]:
         arguments = ("-m", "tests.attacks.bystander", str(self.service.ports["PORT"]))
         done: Any = await getProcessOutputAndValue(
             sys.executable,
-            (*arguments, self.token("bystander"), str(seconds)),
+            (*arguments, self.token(f"bystander{next(self.bystanders)}"), str(seconds)),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             path=str(ROOT),
         )
@@ -68,6 +97,8 @@ class FloodTests(AttackCase):
         seconds = FLOOD or 1.0
         before = self.service.rss()
         quiet = await self._bystander(seconds)
+        measuring = Deferred.fromCoroutine(self._bystander(seconds))
+        self._stand_back()
         self.flooding = True
         rounds = 0
 
@@ -78,14 +109,19 @@ class FloodTests(AttackCase):
                 rounds += 1
 
         going = Deferred.fromCoroutine(go_on())
-        flooded = await self._bystander(seconds)
+        flooded = await measuring
         self.flooding = False
         await going
         self.assertGreater(rounds, 0)
         limit = 2 * quiet["p99"] + NOISE if FULL else BEARABLE
-        figures = f"{name}: p99 {quiet['p99']:.2f} ms quiet, {flooded['p99']:.2f} ms in {rounds} rounds"
+        figures = (
+            f"{name}: p99 {quiet['p99']:.2f} ms of {quiet['count']} quiet,"
+            f" {flooded['p99']:.2f} ms of {flooded['count']} (median {flooded['median']:.2f},"
+            f" worst {flooded['worst']:.2f}) in {rounds} rounds"
+        )
         if FULL:
             print(f"\n    {figures}", file=sys.__stdout__, flush=True)
+            self.assertGreaterEqual(min(quiet["count"], flooded["count"]), 500)
         self.assertLess(flooded["p99"], limit, figures)
 
         async def back() -> bool:
@@ -96,7 +132,7 @@ class FloodTests(AttackCase):
     async def test_messages_of_one_user(self) -> None:
         """One who sends without end is refused, slowed and closed, again and again."""
         await self.start_service(RATE_LIMIT_MAX_MESSAGES="2000", RATE_LIMIT_MAX_REFUSALS="40")
-        self.flooding = False
+        self._apart()
         burst = frame(b'42["user:typing",{"roomId":"x","typing":true}]') * 500
 
         async def attack() -> None:

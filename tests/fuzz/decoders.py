@@ -6,10 +6,14 @@ Each returns, or raises one of the refusals that are meant for it; anything else
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 from autobahn.wamp import message as autobahn_message
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from twisted.logger import globalLogPublisher
 
 from realtime import events, signals
 from realtime.addresses import Proxies
@@ -19,6 +23,7 @@ from realtime.broker import texts as broker_texts
 from realtime.config_file import ContentRule
 from realtime.content import WordFilter
 from realtime.errors import ProtocolError, RealtimeError
+from realtime.front.convert import NotJson, to_json
 from realtime.ingress.verbs import VERBS
 from realtime.introspection import _active
 from realtime.keys import KeyRing, read_set, secret_key
@@ -26,6 +31,7 @@ from realtime.messages import Later, Sequence
 from realtime.routing import Routing
 from realtime.trust.memory import MemoryTrust
 from realtime.trust.redis import read_change
+from realtime.v1 import realtime_pb2
 from realtime.wire import engineio, proxy_header
 from realtime.wire.plain import PlainSession
 from realtime.wire.request import BadRequest, Chunked, parse
@@ -33,6 +39,7 @@ from realtime.wire.socketio import SocketIOSession
 from realtime.wire.wamp import WampSession
 from realtime.wire.wamp_codecs import CODECS
 from realtime.wire.wamp_realm import Realm
+from tests.transport.peer import Peer, World
 from tests.wampclient import ROLES, SERIALIZERS
 
 _PROXIES = Proxies(["10.0.0.0/8"])
@@ -58,6 +65,12 @@ _HELLO = {
 }
 _CONNECTED = b'{"userId":"alice","connectionId":"c","timestamp":1,"expiresAt":2,"recovered":false}'
 _ROUTING = Routing(["invoice"])
+_WORLD = World()
+_REQUESTS = [
+    GetMessageClass(method.input_type)
+    for service in realtime_pb2.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
 
 
 def engine(data: bytes) -> None:
@@ -170,7 +183,65 @@ def texts(data: bytes) -> None:
             raise AssertionError((start, end))
 
 
+def port(data: bytes) -> None:
+    """What comes to the clients' port: requests, upgrades, and what follows them on a WebSocket."""
+    with _unlogged():
+        peer = _WORLD.peer()
+        peer.send(data)
+        _end(peer)
+
+
+def frames(data: bytes) -> None:
+    """What comes on a WebSocket that carries a session, in one piece and then cut into three."""
+    third = len(data) // 3
+    for pieces in ((data,), (data[:third], data[third : 2 * third], data[2 * third :])):
+        with _unlogged():
+            peer, _ = _WORLD.websocket()
+            for piece in pieces:
+                peer.send(piece)
+            _end(peer)
+
+
+def grpc(data: bytes) -> None:
+    """Requests of the gRPC API, as protocol buffers."""
+    for kind in _REQUESTS:
+        try:
+            message = kind.FromString(data)
+        except DecodeError:
+            continue
+        with contextlib.suppress(NotJson):
+            msgspec.json.decode(to_json(message))
+
+
+def _end(peer: Peer) -> None:
+    peer.read()
+    peer.wire.hang_up()
+    _WORLD.clock.advance(0)
+    _WORLD.recorders.clear()
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Whatever is logged as a failure meanwhile is a fault: handlers' exceptions go no further."""
+    failures: list[Any] = []
+
+    def look(event: Mapping[str, Any]) -> None:
+        if "log_failure" in event:
+            failures.append(event["log_failure"])
+
+    globalLogPublisher.addObserver(look)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(look)
+    if failures:
+        failures[0].raiseException()
+
+
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     decoder.__name__: decoder
-    for decoder in (engine, socketio, plain, wamp, request, api, payloads, tokens, texts, redis)
+    for decoder in (
+        *(engine, socketio, plain, wamp, request, api, payloads, tokens, texts, redis),
+        *(port, frames, grpc),
+    )
 }

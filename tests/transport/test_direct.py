@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from ..house import House
 from .peer import CLOSE, PING, PONG, TEXT, Answer, Peer, frame
 
+PAGE = "https://app.example.com"
+
 
 class DirectCase(SynchronousTestCase):
     """A house with a client port."""
@@ -82,6 +84,18 @@ class NegotiationTests(DirectCase):
         _, answer = self.ask(house, Origin="https://evil.example.com")
         self.assertEqual((answer.status, answer.json["code"]), (403, "forbidden"))
 
+    def test_no_origin(self) -> None:
+        """Who names none is refused where that is required, or a browser says that another's page asks."""
+        house = self.house(ws_require_origin=True, ws_allowed_origins=(PAGE,))
+        for target in ("/ws", "/socket.io/?EIO=4&transport=websocket"):
+            _, answer = self.ask(house, target)
+            self.assertEqual(answer.status, 403)
+            self.open(house, target, Sec_Fetch_Site="same-origin")
+            self.open(house, target, Origin=PAGE)
+            _, answer = self.ask(self.house(), target, Sec_Fetch_Site="cross-site")
+            self.assertEqual(answer.status, 403)
+            self.open(self.house(), target)
+
     def test_full(self) -> None:
         """WS_MAX_CONNECTIONS counts all protocols together; one that owes a pong makes room."""
         house = self.house(ws_max_connections=2)
@@ -114,13 +128,18 @@ class CredentialTests(DirectCase):
 
     def test_cookie(self) -> None:
         """Only the one that WS_TOKEN_COOKIE names."""
-        house = self.house(ws_token_cookie="session")
+        house = self.house(ws_token_cookie="session", ws_allowed_origins=(PAGE,))
         token = house.token()
         for cookie in (f"session={token}", f'a=b; session="{token}"; c=d'):
-            self.assertEqual(self.events(self.open(house, Cookie=cookie)), ["system:connected"])
-        for cookie in (f"sessions={token}", f"x={token}", "session=", "session"):
+            self.assertEqual(
+                self.events(self.open(house, Cookie=cookie, Origin=PAGE)), ["system:connected"]
+            )
+            # a browser that says of no page who asks
             self.assertEqual(self.events(self.open(house, Cookie=cookie)), [])
-        self.assertEqual(self.events(self.open(self.house(), Cookie=f"session={token}")), [])
+        for cookie in (f"sessions={token}", f"x={token}", "session=", "session"):
+            self.assertEqual(self.events(self.open(house, Cookie=cookie, Origin=PAGE)), [])
+        other = self.open(self.house(ws_allowed_origins=(PAGE,)), Cookie=f"session={token}", Origin=PAGE)
+        self.assertEqual(self.events(other), [])
 
     def test_query(self) -> None:
         """Only where WS_QUERY_TOKEN allows it."""

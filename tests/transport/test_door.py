@@ -9,6 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from realtime.addresses import Proxies
+from realtime.reception import PER_TURN
 from realtime.transport.door import DRAIN, IDLE, DoorFactory
 from realtime.transport.site import Request, Site
 
@@ -68,6 +69,70 @@ class Doors(SynchronousTestCase):
         answer = (peer or self.peer).answer()
         assert answer is not None, "no answer"
         return answer
+
+
+class CrowdTests(Doors):
+    """Where there is no time left in a turn."""
+
+    def busy(self) -> None:
+        """Somebody was served in this turn, for longer than strangers may be."""
+        self.factory.reception.ready()
+        self.clock.rightNow += PER_TURN
+
+    def test_strangers_wait(self) -> None:
+        """Their requests are read later; what has come is kept, and no more is read meanwhile."""
+        self.busy()
+        other = self.connect()
+        other.send(HEAD[:20])
+        other.send(HEAD[20:])
+        self.assertFalse(other.wire.reading)
+        self.assertIsNone(other.answer())
+        self.clock.advance(0)
+        self.assertTrue(other.wire.reading)
+        self.assertEqual(self.given(other).status, 404)
+
+    def test_known_do_not(self) -> None:
+        """Who carries a session is read at once."""
+        self.busy()
+        self.factory.prove(self.peer.door)
+        self.peer.send(HEAD)
+        self.assertEqual(self.given().status, 404)
+
+    def test_pipelined(self) -> None:
+        """Between two requests of one connection, known or not, the others have their turn."""
+        served: list[bytes] = []
+
+        def render(request: Request) -> bytes:
+            served.append(request.uri)
+            self.busy()
+            return b""
+
+        self.factory.prove(self.peer.door)
+        self.held.render = render  # type: ignore[method-assign,assignment]
+        for peer, names in ((self.peer, "abc"), (self.connect(), "xyz")):
+            peer.send(b"".join(f"GET /held?{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in names))
+        self.clock.advance(0)
+        order = [uri.decode()[-1] for uri in served]
+        self.assertEqual("".join(order), "abxcyz")
+
+    def test_gone(self) -> None:
+        """One who went while waiting is nobody any more."""
+        self.busy()
+        other = self.connect()
+        other.send(HEAD)
+        other.wire.hang_up()
+        self.clock.advance(0)
+        self.assertEqual(len(self.factory.reception), 0)
+        self.assertEqual(len(self.world.engine), 0)
+
+    def test_too_slow(self) -> None:
+        """One who waits too long, as the deadline of a head has it, is told so or dropped."""
+        self.busy()
+        other = self.connect()
+        other.send(b"GET")
+        self.clock.advance(0)
+        self.clock.advance(5)
+        self.assertEqual(self.given(other).status, 408)
 
 
 class SequenceTests(Doors):
@@ -394,6 +459,7 @@ class DeadlineTests(Doors):
             peer = self.connect()
             peer.send(data)
             peer.wire.hang_up()
+        self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual((self.factory.sockets, self.factory.strangers), (0, 0))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -522,13 +524,35 @@ class PauseTests(SynchronousTestCase):
         world = World()
         poller = world.poller()
         self.assertIsNone(poller.bring(b"\x1e".join([b"4x"] * 1000)))
-        self.assertEqual(len(poller.recorder.messages), 256)
-        for _ in range(4):
+        self.assertEqual(len(poller.recorder.messages), 64)
+        for _ in range(16):
             world.turn()
         self.assertEqual(len(poller.recorder.messages), 1000)
         answer = poller.bringing.answer()
         assert answer is not None
         self.assertEqual(answer.body, b"ok")
+
+
+class GarbageTests(SynchronousTestCase):
+    """What is over is freed at once: the garbage collector comes seldom, and holds up everybody."""
+
+    def test_websocket(self) -> None:
+        world = World()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for close in (lambda peer: peer.wire.hang_up(), lambda peer: peer.send(frame(CLOSE))):
+            peer, recorder = world.websocket()
+            websocket = weakref.ref(recorder.socket.carrier._websocket)
+            close(peer)
+            world.turn()
+            peer.wire.hang_up()
+            world.turn()
+            # what the stand-ins of this test hold
+            peer.wire.lost, peer.wire.producer = lambda reason: None, None
+            world.recorders.clear()
+            del peer, recorder
+            self.assertIsNone(websocket())
 
 
 class AdmissionTests(SynchronousTestCase):

@@ -70,7 +70,14 @@ class OriginsTests(SynchronousTestCase):
         self.check("https://*.example.com:*", ["https://a.example.com:444"], ["https://example.com:444"])
 
     def test_no_origin(self) -> None:
-        self.assertTrue(Origins([]).allows(None))
+        """It is no page that asks, unless a browser says so; then it has to be the server's own."""
+        for required in (False, True):
+            origins = Origins([], required)
+            self.assertEqual(origins.allows(None), not required)
+            self.assertTrue(origins.allows(None, "same-origin"))
+            for site in ("same-site", "cross-site", "none", ""):
+                self.assertFalse(origins.allows(None, site), site)
+            self.assertFalse(origins.allows("https://evil.example", "same-origin"))
 
     def test_wrong_patterns(self) -> None:
         for pattern in ("*", "null", "example.com", "https://a.*.com", "https://*", "https://*a.com", ""):

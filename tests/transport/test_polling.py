@@ -5,7 +5,7 @@ import gzip
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.errors import Close
-from realtime.transport.polling_carrier import accepts_gzip
+from realtime.transport.polling_carrier import BURST, RATE, accepts_gzip
 from realtime.wire.session import Frame
 
 from .peer import Answer, Poller, World
@@ -232,6 +232,48 @@ class BringTests(Exchange):
         self.poller.bringing.send(head.encode() + b"186a1\r\n")
         self.assertEqual(self.given(self.poller.bringing.answer()).status, 413)
         self.assert_ended("transport_error")
+
+
+class PaceTests(Exchange):
+    """Requests of one session that come faster than any client has a use for."""
+
+    def test_bringing(self) -> None:
+        """Past what may come at once each is answered later, as many in a second as there may be."""
+        answered = 0
+        while self.poller.bring(b"6") is not None:
+            answered += 1
+        self.assertEqual(answered, BURST)
+        for _ in range(5):
+            self.world.clock.advance(1 / RATE)
+            self.assertIsNotNone(self.poller.bringing.answer())
+            self.assertIsNone(self.poller.bring(b"6"))
+
+    def test_fetching(self) -> None:
+        """Likewise those that fetch; what there is to say waits as long."""
+        for _ in range(BURST):
+            self.poller.socket.write(Frame(b"4x"))
+            self.assertIsNotNone(self.poller.poll())
+        self.poller.socket.write(Frame(b"4x"))
+        self.assertIsNone(self.poller.poll())
+        self.assertIsNone(self.poller.fetched())
+        self.world.clock.advance(1 / RATE)
+        self.assertIsNotNone(self.poller.fetching.answer())
+
+    def test_a_rest(self) -> None:
+        """Who waits may go on at once."""
+        while self.poller.bring(b"6") is not None:
+            pass
+        self.world.clock.advance(BURST / RATE)
+        self.poller.bringing.answer()
+        self.assertIsNotNone(self.poller.bring(b"6"))
+
+    def test_over_meanwhile(self) -> None:
+        """A session that ends while its request waits takes nothing of it."""
+        while self.poller.bring(b"6") is not None:
+            pass
+        self.poller.socket.end("transport_close")
+        self.world.clock.advance(1)
+        self.assertEqual(self.poller.recorder.messages, [])
 
 
 class CloseTests(Exchange):

@@ -126,6 +126,9 @@ class SiteTests(SynchronousTestCase):
             headers = self.ask("GET", target).headers
             self.assertEqual(headers["x-content-type-options"], "nosniff")
             self.assertEqual(headers["referrer-policy"], "no-referrer")
+            self.assertEqual(
+                headers["content-security-policy"], "default-src 'none'; frame-ancestors 'none'"
+            )
             self.assertIn("date", headers)
             self.assertNotIn("server", headers)
 
