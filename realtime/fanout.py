@@ -12,6 +12,7 @@ from .broker.interface import IDelivery
 from .connections import Connection, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
+from .journal import Journal
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
 from .rights import PRESENCE, Rights
@@ -31,10 +32,19 @@ class Fanout:
     :param wall: seconds since the epoch.
     """
 
-    def __init__(self, rooms: Rooms, rights: Rights, metrics: Metrics, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        rights: Rights,
+        metrics: Metrics,
+        journal: Journal,
+        wall: Callable[[], float],
+    ) -> None:
         self._rooms = rooms
         self._rights = rights
         self._metrics = metrics
+        self._journal = journal
+        self._sampling = journal.sampling
         self._wall = wall
 
     def deliver(self, publication: Publication) -> None:
@@ -71,6 +81,8 @@ class Fanout:
         late = self._wall() - publication.time / 1000
         counts = [(protocol, count) for _, count, protocol in sent.values()]
         self._metrics.delivered(publication.event, counts, late, len(publication.data))
+        if self._sampling:
+            self._journal.delivered(publication, sum(count for _, count in counts), late)
         if dropped:
             self._metrics.dropped(publication.event, dropped)
 

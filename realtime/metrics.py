@@ -63,7 +63,7 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 API_VERBS: Final = (
     *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
     *("history_remove", "kick", "move", "disconnect"),
-    *("nodes", "users", "connections", "connection", "events"),
+    *("nodes", "users", "connections", "connection", "events", "traces", "trace", "untrace"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")

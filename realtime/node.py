@@ -41,10 +41,12 @@ from .ingress.openapi import document
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
 from .ingress.service_events import ServiceEvents
+from .ingress.tracing import Tracing
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
 from .ingress.verbs import Verbs
 from .inquiries import Inquiries
+from .journal import Journal
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
@@ -59,6 +61,7 @@ from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .systemd import adopt
+from .traces import Traces
 from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory
@@ -130,6 +133,12 @@ class Node(MultiService):
             else None
         )
         self.metrics = Metrics()
+        self.journal = Journal(
+            clock.seconds,
+            every=settings.log_messages,
+            payloads=settings.log_payloads,
+            slow=settings.log_slow,
+        )
         self.guard = Guard(settings, clock=clock, wall=wall, metrics=self.metrics)
         self.notices = Notices(self.metrics, wall)
         self.watching = Watching()
@@ -137,7 +146,8 @@ class Node(MultiService):
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
+        self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, self.journal, wall)
+        self.traces = Traces(clock, self.connections, self.guard.bans.traces, self.journal, wall)
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -172,7 +182,9 @@ class Node(MultiService):
             banned=self.guard.banned,
             inquiries=self.inquiries,
         )
-        self.guard.watch(self.connections, self.sessions.memberships, self.sessions.endings)
+        self.guard.watch(
+            self.connections, self.sessions.memberships, self.sessions.endings, self.traces.renew
+        )
         self.presence = PresenceService(
             clock,
             self.connections,
@@ -196,7 +208,7 @@ class Node(MultiService):
         self.pulse = Pulse(
             clock,
             limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
-            beaten=self.metrics.lagged,
+            beaten=self._beaten,
         )
         self.health = self._health()
         self.drain = Drain(
@@ -216,7 +228,7 @@ class Node(MultiService):
         """The broker and the state store: those of this process, or those that all nodes share."""
         settings = self.settings
         if settings.redis_url:
-            self._redis = bus.deployment(settings, self._clock, self.metrics.redis)
+            self._redis = bus.deployment(settings, self._clock, self.metrics.redis, self.journal)
             shared, store = bus.shared(self._redis, settings, self._clock, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
             shared.on_heard = self.metrics.redis.heard
@@ -270,6 +282,7 @@ class Node(MultiService):
             notices=self.notices,
             metrics=self.metrics,
             security=self.guard.security,
+            traced=self.traces.attach,
         )
 
     def _router(self) -> Router:
@@ -305,6 +318,7 @@ class Node(MultiService):
             limit=self.guard.policy.limit,
             notices=self.notices,
             metrics=self.metrics,
+            journal=self.journal,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
         )
@@ -449,6 +463,10 @@ class Node(MultiService):
     def _report(self) -> dict[str, Any]:
         return self.health.report()
 
+    def _beaten(self, lag: float) -> None:
+        self.metrics.lagged(lag)
+        self.journal.turned(lag)
+
     def _bus_causes(self) -> list[str]:
         """Why the bus would not take, or not hear, what is published."""
         return self.broker.causes() + ([] if self.relay is None else self.relay.causes())
@@ -491,12 +509,14 @@ class Node(MultiService):
     def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
         settings = self.settings
         yield "PORT", settings.bind_address, settings.port, self._secured(self.door)
+        look = Look(self._clock, self.inquiries, self.broker)
+        tracing = Tracing(self.traces, self.guard.trust, self.guard.security, self._wall)
         api = Api(
             keys=self.guard.policy.api_keys,
             security=self.guard.security,
             verbs=self.verbs,
             document=lambda: document(self.guard.policy.routing.rules),
-            look=Look(self._clock, self.inquiries, self.broker),
+            operators=(*look.routes(), *tracing.routes()),
             asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
@@ -596,6 +616,7 @@ class Node(MultiService):
         if self.certificates is not None:
             self.certificates.stop()
         await self.guard.stop()
+        self.traces.stop()
         if self.relay is not None:
             await self.relay.stop()
         await self.store.stop()

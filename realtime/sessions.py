@@ -53,6 +53,7 @@ class Sessions:
     """Begins sessions, and keeps them by tokens; built of the parts that restore, hold and end them.
 
     :param wall: seconds since the epoch.
+    :param traced: see `Entrance`.
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
@@ -73,6 +74,7 @@ class Sessions:
         notices: Notices,
         metrics: Metrics,
         security: Security,
+        traced: Callable[[Connection], object],
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -123,6 +125,7 @@ class Sessions:
             rooms=rooms,
             endings=self.endings,
             metrics=metrics,
+            traced=traced,
         )
         self._recovery = Recovery(
             wall,

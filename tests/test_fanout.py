@@ -11,6 +11,7 @@ from realtime.broker.interface import IDelivery
 from realtime.connections import Connection
 from realtime.errors import Close
 from realtime.fanout import DROP_ABOVE, Fanout
+from realtime.journal import Journal
 from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rights import Rights
@@ -25,7 +26,7 @@ class FanoutTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.rooms = Rooms()
         self.metrics = Metrics()
-        self.fanout = Fanout(self.rooms, Rights(), self.metrics, lambda: 1.5)
+        self.fanout = Fanout(self.rooms, Rights(), self.metrics, Journal(lambda: 0.0), lambda: 1.5)
 
     def member(self, user: str, *rooms: str, encoding: str = "a") -> Connection:
         made = connection(user)
