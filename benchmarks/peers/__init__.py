@@ -24,10 +24,11 @@ UNLIMITED = {
 }
 
 
-def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
+def service(checkout: Path = ROOT, redis_url: str = "", **more: str) -> Server:
     """This service, from a checkout; all but its limits at its defaults.
 
     :param redis_url: without it on the embedded broker.
+    :param more: further settings.
     """
     port = free_port()
     env = {
@@ -42,6 +43,7 @@ def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
         "METRICS_PORT": "0",
         "HEALTH_CHECK_PORT": "0",
         "PYTHONPATH": str(checkout),
+        **more,
     }
     twistd = Path(sys.executable).with_name("twistd")
     return Server([sys.executable, str(twistd), "-n", "--pidfile=", "realtime"], env, port, checkout)
