@@ -133,7 +133,8 @@ class Guard:
             self._handshakes.sweep(now)
 
     def reload(self) -> Deferred[None]:
-        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        """Read the configuration file again, and decide by it; a bad one changes nothing; fetch keys."""
+        self.authenticator.refetch()
         return Deferred.fromCoroutine(self._reload())
 
     async def _reload(self) -> None:

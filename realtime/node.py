@@ -544,6 +544,7 @@ class Node(MultiService):
             self._clock,
             max_message=settings.ws_max_message_bytes,
             message_timeout=settings.ws_message_timeout,
+            **({"flushed": self.metrics.flushed} if upgrades else {}),
         )
         return DoorFactory(
             clock=self._clock,
@@ -594,7 +595,9 @@ class Node(MultiService):
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
 
     def reload(self) -> Deferred[None]:
-        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        """Read configuration and certificates again, and fetch keys; what is bad changes nothing."""
+        if self.certificates is not None:
+            self.certificates.look()
         return self.guard.reload()
 
     def stopService(self) -> Deferred[None]:

@@ -7,6 +7,7 @@ nothing is written to directly instead; only what it does not take is left to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -24,10 +25,16 @@ _log = Logger()
 
 @implementer(IFlusher)
 class Flusher:
-    """Ends each turn by flushing who has something to say."""
+    """Ends each turn by flushing who has something to say.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    :param flushed: called with how many were flushed in a turn.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, flushed: Callable[[int], object] = lambda sockets: None
+    ) -> None:
         self._clock = clock
+        self._flushed = flushed
         self._dirty: list[IFlushed] = []
 
     def add(self, flushed: IFlushed) -> None:
@@ -43,6 +50,7 @@ class Flusher:
             except Exception:
                 # One broken transport must not cost the others their turn.
                 _log.failure("a transport failed")
+        self._flushed(len(dirty))
 
 
 def idle(transport: Any) -> bool:

@@ -7,6 +7,7 @@ head of our own making. Autobahn's timers are not used: every deadline here is o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import txaio
@@ -483,12 +484,20 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
 
     :param max_message: bytes of a message at most.
     :param message_timeout: seconds for a message, once begun, to arrive whole.
+    :param flushed: see `Flusher`.
     :ivar countConnections: how many there are.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, *, max_message: int, message_timeout: float) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        max_message: int,
+        message_timeout: float,
+        flushed: Callable[[int], object] = lambda sockets: None,
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
             versions=[13],
@@ -502,7 +511,7 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         )
         self.clock = clock
         self.closings: Deadlines[WebSocket] = Deadlines(clock, CLOSE_TIMEOUT, WebSocket.expire)
-        self.flusher = Flusher(clock)
+        self.flusher = Flusher(clock, flushed)
         self.messages: Deadlines[WebSocket] = Deadlines(clock, message_timeout, WebSocket.too_slow)
         # options of the class: Autobahn would copy each to every instance, and print them all
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}

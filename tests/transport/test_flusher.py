@@ -24,19 +24,20 @@ class FlusherTests(SynchronousTestCase):
     def test_at_the_end_of_the_turn(self) -> None:
         """Who was added is flushed once the turn ends, and only then."""
         clock, flushed = Clock(), []
+        counts: list[int] = []
 
         class One:
             def flush(self) -> None:
                 flushed.append(self)
 
-        flusher, one, two = Flusher(clock), One(), One()
+        flusher, one, two = Flusher(clock, counts.append), One(), One()
         flusher.add(one)
         flusher.add(two)
         self.assertEqual((flushed, len(clock.getDelayedCalls())), ([], 1))
         clock.advance(0)
         self.assertEqual(flushed, [one, two])
         clock.advance(0)
-        self.assertEqual(len(flushed), 2)
+        self.assertEqual((len(flushed), counts), (2, [2]))
 
     def test_one_that_fails(self) -> None:
         """One broken transport does not cost the others their turn."""
