@@ -84,7 +84,7 @@ class TraceTests(LinesCase, HouseCase):
         self.assertIn(("trace: alice gets system:connected",), self.told())
 
     def test_frames(self) -> None:
-        """Clients get what they would have got."""
+        """Clients get what they would have got; who is traced shares no frame, and so is always told."""
         house = self.begin()
         other = house.client("alice")
         other.join("lobby")
@@ -96,6 +96,11 @@ class TraceTests(LinesCase, HouseCase):
         self.assertEqual(heard[0], heard[1])
         self.assertEqual(heard[0], heard[2])
         self.assertEqual(self.alice.offset, self.bob.offset)
+        trace(house, "bob")
+        self.lines.clear()
+        self.alice.say("lobby", "hi")
+        gets = [user for (message,) in self.told() if "gets" in message for user in message.split()[1:2]]
+        self.assertEqual(sorted(gets), ["alice", "alice", "bob"])
 
     def test_ends(self) -> None:
         """It ends when its time is over, or when it is lifted; then the connection is as it was."""
@@ -124,6 +129,12 @@ class TraceTests(LinesCase, HouseCase):
         self.alice.call("auth:login", {"token": house.token("carol")})
         self.lines.clear()
         self.alice.say("lobby", "hi")
+        self.assertEqual(self.lines, [])
+        trace(house, "bob")
+        self.bob.leave()
+        self.lines.clear()
+        self.bob.connect()
+        self.bob.call("auth:login", {"token": "junk"})
         self.assertEqual(self.lines, [])
 
     def test_beside_a_watch(self) -> None:

@@ -69,6 +69,13 @@ class WatchTests(SynchronousTestCase):
             '{"token":"***","x":{"refreshToken":"***","session":"***"}} 40{"sid":"c1","pid":"***"}',
         )
 
+    def test_half_a_secret(self) -> None:
+        """Not even the beginning of a secret that is longer than what is looked at."""
+        self.seen()
+        for text in (b'{"token":"' + b"t" * 100_000, b'{"token":"' + b"t" * (8 * MAX_TEXT - 11) + b'\\"'):
+            self.watched.outlet.write(Frame(text))
+        self.assertEqual({one.text for one in self.seen()}, {'{"token":"***"'})
+
     def test_bounded(self) -> None:
         """So many events are kept of each, so many characters of one, and so many watches."""
         self.seen()
