@@ -31,7 +31,7 @@ faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
 FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench bench-self coverage faults fuzz audit lint style types docs proto clean
+.PHONY: bench bench-self bench-observed coverage faults fuzz audit lint style types docs pictures proto clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -43,6 +43,7 @@ help:
 	@echo 'test-connection   cuts, recovery, faults'
 	@echo 'bench             the service beside its peers, measured'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
+	@echo 'bench-observed    what /metrics and a console cost that look at the service'
 	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
 	@echo 'audit             known vulnerabilities of the packages that are installed'
@@ -50,6 +51,7 @@ help:
 	@echo 'lint types        ruff; mypy'
 	@echo 'style             let ruff rewrite what it can'
 	@echo 'docs              write docs/settings.rst anew'
+	@echo 'pictures          take docs/pictures anew; look at them'
 	@echo 'proto             write realtime/v1 anew, from proto/'
 	@echo 'clean             remove what was installed and made here'
 
@@ -80,6 +82,9 @@ bench: $(VENV)/.test $(peers) tools
 # the working tree beside another commit: COMMIT=…
 bench-self: $(VENV)/.test tools
 	$(bin)/python -m benchmarks.run --repetitions 5 --against $(or $(COMMIT),HEAD~1)
+
+bench-observed: $(VENV)/.test
+	$(bin)/python -m benchmarks.observed
 
 # all rows of the fault plan: ROWS=tests.faults.rows_available for some of them; the dice are FAULTS_SEED
 faults: $(VENV)/.test $(clients) tools
@@ -112,6 +117,9 @@ style: $(VENV)/.test
 
 docs: $(VENV)/.run
 	$(bin)/realtime settings --rst > docs/settings.rst
+
+pictures: $(VENV)/.test $(clients) tools
+	$(trial) tests.clients.pictures
 
 # the code of proto/, which is kept beside it
 proto: $(VENV)/.test

@@ -131,6 +131,11 @@ class Authenticator:
         if self._jwks is not None:
             self._jwks.start()
 
+    def refetch(self) -> None:
+        """Fetch anew what had to be fetched."""
+        if self._jwks is not None:
+            self._jwks.refetch()
+
     def stop(self) -> None:
         """Fetch no more."""
         if self._jwks is not None:

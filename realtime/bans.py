@@ -22,11 +22,14 @@ class Bans:
         self._blocks: dict[str, Ban] = {}
         #: By `mute_key`.
         self.mutes: dict[str, Ban] = {}
+        #: By user.
+        self.traces: dict[str, Ban] = {}
         self._tables = {
             "token": self._tokens,
             "issued": self._issued,
             "block": self._blocks,
             "mute": self.mutes,
+            "trace": self.traces,
         }
 
     def __len__(self) -> int:

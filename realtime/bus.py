@@ -18,6 +18,7 @@ from .broker.redis_state import RedisStateStore
 from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
 from .broker.stream_reader import READ_TIMEOUT, STREAM, StreamReader
+from .journal import Journal
 from .redis_url import parse
 from .settings import ConfigError, Settings
 
@@ -46,7 +47,7 @@ def embedded(
     return broker, MemoryStateStore(clock, broker, announcer, window=settings.recovery_window, wall=wall)
 
 
-def deployment(settings: Settings, clock: Any, counters: LinkCounters) -> RedisDeployment:
+def deployment(settings: Settings, clock: Any, counters: LinkCounters, journal: Journal) -> RedisDeployment:
     """The Redis that REDIS_URL leads to.
 
     :raises ConfigError: REDIS_CA_FILE can't be read.
@@ -57,6 +58,8 @@ def deployment(settings: Settings, clock: Any, counters: LinkCounters) -> RedisD
         authorities=_authorities(settings),
         timeout=settings.redis_command_timeout,
         counters=counters,
+        slow=journal.slow,
+        on_slow=journal.commanded,
     )
 
 
@@ -73,6 +76,7 @@ def shared(
     )
     names = {"PREFIX": prefix, "PUBLISH": "SPUBLISH" if redis.cluster else "PUBLISH"}
     scripts = Scripts({**names, **_constants(settings), **times.constants()})
+    redis.called = scripts.called
 
     def connect(broker: RedisBroker) -> Links:
         given: dict[str, Any] = {"key": prefix, "prepare": scripts.load}

@@ -69,8 +69,8 @@ class IWatch(Interface):
 class IFlushed(Interface):
     """Who collects writes during a turn of the reactor."""
 
-    def flush() -> None:
-        """Write what was collected."""
+    def flush() -> int:
+        """Write what was collected; returns to how many sockets."""
 
 
 class IFlusher(Interface):
@@ -126,7 +126,7 @@ class Connection:
     :ivar parked: commands that wait for an earlier one; None while none is being waited for.
     :ivar tat: theoretical arrival time of its rate limit, seconds on the monotonic clock.
     :ivar since: when it became live, milliseconds since the epoch.
-    :ivar watch: is told of each of its events while somebody looks at them; None for nobody.
+    :ivar watches: who is told of each of its events; nobody, but while somebody looks at them.
     :ivar active: when it last sent an event, seconds on the monotonic clock.
     """
 
@@ -151,7 +151,7 @@ class Connection:
         "state",
         "tat",
         "warned",
-        "watch",
+        "watches",
     )
 
     def __init__(self, session: ISession, outlet: IOutlet, handshake: Handshake, now: float) -> None:
@@ -162,7 +162,7 @@ class Connection:
         self.handshake = handshake
         self.parked: deque[Command] | None = None
         self.tat = 0.0
-        self.watch: IWatch | None = None
+        self.watches: tuple[IWatch, ...] = ()
         self.begin(now)
 
     def begin(self, now: float) -> None:

@@ -71,7 +71,7 @@ class Endings:
             self.dismiss(connection)
             self.suspend(connection)
             self._metrics.disconnected(reason)
-            _log.info("disconnected", connection=connection.id, user=connection.user, reason=reason)
+            _tell_disconnected(connection, reason)
 
     def end(self, connection: Connection, close: Close) -> None:
         """Close a connection that is meant to come back."""
@@ -91,7 +91,13 @@ class Endings:
         if live:
             self.dismiss(connection)
             self._metrics.disconnected(reason)
-            _log.info("left", connection=connection.id, user=connection.user, reason=reason)
+            _log.info(
+                "left",
+                kind="connection",
+                connection=connection.id,
+                user=connection.user,
+                reason=reason,
+            )
             self._store.forget(connection.owner, connection.session_id).addErrback(not_kept)
 
     def terminate(self, connection: Connection, close: Close) -> None:
@@ -125,6 +131,7 @@ class Endings:
         self.dismiss(old)
         old.state = State.ENDED
         self._metrics.disconnected(Close.REPLACED.reason)
+        _tell_disconnected(old, Close.REPLACED.reason)
         old.outlet.close(Close.REPLACED)
         return True
 
@@ -152,6 +159,16 @@ class Endings:
             connection=connection.id,
             reason=reason,
         )
+
+
+def _tell_disconnected(connection: Connection, reason: str) -> None:
+    _log.info(
+        "disconnected",
+        kind="connection",
+        connection=connection.id,
+        user=connection.user,
+        reason=reason,
+    )
 
 
 def _settle(connection: Connection) -> None:

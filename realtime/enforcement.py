@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from twisted.logger import Logger
@@ -18,7 +18,10 @@ _log = Logger()
 
 
 class Enforcement:
-    """Keeps this node's table of bans, and ends the sessions that they are of."""
+    """Keeps this node's table of bans, and ends the sessions that they are of.
+
+    :param traced: called when there may be other traces.
+    """
 
     def __init__(
         self,
@@ -28,12 +31,14 @@ class Enforcement:
         authenticator: Authenticator,
         connections: Connections,
         endings: Endings,
+        traced: Callable[[], object] = lambda: None,
     ) -> None:
         self._bans = bans
         self._trust = trust
         self._authenticator = authenticator
         self._connections = connections
         self._endings = endings
+        self._traced = traced
 
     def start(self) -> None:
         """Begin to hear of bans."""
@@ -46,12 +51,15 @@ class Enforcement:
     def heard(self, change: Change) -> None:
         """A ban was made or lifted, here or on another node."""
         self._bans.apply(change)
-        if not change.lifted:
+        if change.ban.kind == "trace":
+            self._traced()
+        elif not change.lifted:
             self._end(list(self._whom(change.ban)))
 
     def reset(self, bans: Iterable[Ban]) -> None:
         """These are all bans that stand; some may be news."""
         self._bans.reset(bans)
+        self._traced()
         self._end(list(self._connections))
 
     def _whom(self, ban: Ban) -> Iterator[Connection]:

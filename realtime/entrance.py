@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.logger import Logger
 
 from .auth import Authenticator
@@ -15,7 +17,10 @@ _log = Logger()
 
 
 class Entrance:
-    """Lets connections in, step by step; none of the steps waits."""
+    """Lets connections in, step by step; none of the steps waits.
+
+    :param traced: called with each connection that has become somebody, before it is told anything.
+    """
 
     def __init__(
         self,
@@ -25,15 +30,19 @@ class Entrance:
         rooms: Rooms,
         endings: Endings,
         metrics: Metrics,
+        traced: Callable[[Connection], object],
     ) -> None:
         self._authenticator = authenticator
         self._connections = connections
         self._rooms = rooms
         self._endings = endings
         self._metrics = metrics
+        self._traced = traced
 
     def answer(self, connection: Connection) -> None:
         """Answer the client's CONNECT, if its protocol has such an answer."""
+        if connection.identity is not None:
+            self._traced(connection)
         frame = connection.session.connected(connection.id, connection.session_id)
         if frame is not None:
             connection.outlet.write(frame)
@@ -45,6 +54,7 @@ class Entrance:
             self._endings.suspend(connection)
             return
         connection.state = State.LIVE
+        self._traced(connection)
         connection.reencode()
         self._endings.nobodies.remove(connection)
         self._connections.add(connection)
@@ -55,6 +65,7 @@ class Entrance:
         self._endings.tell("login", connection, connection.outlet.transport)
         _log.info(
             "connected",
+            kind="connection",
             connection=connection.id,
             user=connection.user,
             address=connection.handshake.address,

@@ -256,6 +256,12 @@ class TooManyBans(RealtimeError):
     default = "too many revocations, blocks and mutes stand: lift some"
 
 
+class TooManyTraces(RealtimeError):
+    code = "trace.limit"
+    status = 409
+    default = "so many users are traced already: end some"
+
+
 class PastTime(RealtimeError):
     code = "trust.past"
     status = 409

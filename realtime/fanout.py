@@ -12,6 +12,7 @@ from .broker.interface import IDelivery
 from .connections import Connection, IFlusher, IOutlet
 from .errors import Close
 from .events import Loss, loss_of
+from .journal import Journal
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
 from .rights import PRESENCE, Rights
@@ -43,6 +44,7 @@ class Fanout:
         rooms: Rooms,
         rights: Rights,
         metrics: Metrics,
+        journal: Journal,
         wall: Callable[[], float],
         *,
         flusher: IFlusher,
@@ -51,6 +53,8 @@ class Fanout:
         self._rooms = rooms
         self._rights = rights
         self._metrics = metrics
+        self._journal = journal
+        self._sampling = journal.sampling
         self._wall = wall
         self._flusher = flusher
         self._find = find
@@ -89,6 +93,8 @@ class Fanout:
         self._metrics.sending = ""
         late = self._wall() - publication.time / 1000
         self._metrics.delivered(publication.event, counts.items(), late, len(publication.data))
+        if self._sampling:
+            self._journal.delivered(publication, sum(counts.values()), late)
         if dropped:
             self._metrics.dropped(publication.event, dropped)
 

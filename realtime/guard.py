@@ -79,8 +79,17 @@ class Guard:
             self._settings, self.bans, self.trust, self._fetcher, clock=self._clock, wall=self._wall
         )
 
-    def watch(self, connections: Connections, memberships: Memberships, endings: Endings) -> None:
-        """Guard these."""
+    def watch(
+        self,
+        connections: Connections,
+        memberships: Memberships,
+        endings: Endings,
+        traced: Callable[[], object],
+    ) -> None:
+        """Guard these.
+
+        :param traced: see `Enforcement`.
+        """
         self._connections = connections
         self._memberships = memberships
         self._endings = endings
@@ -90,6 +99,7 @@ class Guard:
             authenticator=self.authenticator,
             connections=connections,
             endings=endings,
+            traced=traced,
         )
         self._metrics.watch_trust(
             bans=lambda: len(self.bans),
@@ -123,7 +133,8 @@ class Guard:
             self._handshakes.sweep(now)
 
     def reload(self) -> Deferred[None]:
-        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        """Read the configuration file again, and decide by it; a bad one changes nothing; fetch keys."""
+        self.authenticator.refetch()
         return Deferred.fromCoroutine(self._reload())
 
     async def _reload(self) -> None:

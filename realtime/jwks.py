@@ -67,6 +67,11 @@ class Jwks:
         """Fetch no more."""
         self._periodic.stop()
 
+    def refetch(self) -> None:
+        """Fetch the keys anew now."""
+        if self._waiting is None:
+            self._begin()
+
     async def seek(self) -> None:
         """A token named a key that is not here: fetch, unless that was tried within `PAUSE`.
 

@@ -1,8 +1,8 @@
-"""The log: one JSON object per line, safe to read in a terminal and for programs to parse.
+"""The log: JSON lines, or text; safe to read in a terminal and for programs to parse.
 
-Fields: ``time`` (ISO 8601, UTC), ``level``, ``namespace``, ``message``, the plain fields of the
-event, and ``error`` with the traceback of a failure. Events of level debug are left out: libraries
-write whole requests there, and a request may hold a token.
+Fields: ``time`` (ISO 8601, UTC), ``level``, ``kind`` (one of `KINDS`), ``namespace``, ``message``, the
+plain fields of the event, and ``error`` with the traceback of a failure. Events of level debug are left
+out: libraries write whole requests there, and a request may hold a token.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,25 +26,32 @@ FIELDS: Final = 24
 
 #: What Twisted's older log functions add to an event.
 _LEGACY: Final = frozenset(("failure", "format", "isError", "message", "printed", "system", "time", "why"))
-_OWN: Final = frozenset(("level", "namespace", "error"))
+_OWN: Final = frozenset(("level", "kind", "namespace", "error"))
+
+#: What a line is about. An event says it as its ``kind``; one that does not is an error or of the service.
+KINDS: Final = ("connection", "message", "error", "performance", "security", "service")
 
 
 @implementer(ILogObserver)
-class JSONLines:
+class Lines:
     """Writes each event as one line. Never raises.
 
     :param write: takes a line that ends in a newline, ASCII only.
+    :param form: makes the line of an event: `line` or `text`.
     """
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(
+        self, write: Callable[[str], object], form: Callable[[LogEvent], str] | None = None
+    ) -> None:
         self._write = write
+        self._form = line if form is None else form
 
     def __call__(self, event: LogEvent) -> None:
         if event.get("log_level") is LogLevel.debug:
             return
         # a full disk or a closed pipe: there is nowhere left to say so
         with contextlib.suppress(Exception):
-            self._write(line(event))
+            self._write(self._form(event))
 
 
 def line(event: LogEvent) -> str:
@@ -56,6 +64,7 @@ def line(event: LogEvent) -> str:
     told: dict[str, Any] = {
         "time": _time(event.get("log_time")),
         "level": getattr(level, "name", "info"),
+        "kind": _kind(event),
         "namespace": _cut(str(event.get("log_namespace", "")), TEXT_LENGTH),
         "message": _cut(_message(event), TEXT_LENGTH),
     }
@@ -64,6 +73,44 @@ def line(event: LogEvent) -> str:
     if failure is not None:
         told["error"] = _traceback(failure)
     return json.dumps(told, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def text(event: LogEvent) -> str:
+    """The line of an event for people; a traceback follows in lines of its own. As safe as `line`."""
+    seconds, level = event.get("log_time"), getattr(event.get("log_level"), "name", "info")
+    time = f"{datetime.fromtimestamp(seconds):%H:%M:%S}" if isinstance(seconds, float) else "--:--:--"
+    told = f"{time} {level:<8} {_kind(event):<11} {_escaped(_cut(_message(event), TEXT_LENGTH))}"
+    form = str(event.get("log_format", ""))
+    for name, value in _fields(event):
+        # what the message says already is not said again
+        if f"{{{name}}}" not in form:
+            told += f"  {_escaped(name)}={_shown(value)}"
+    failure = event.get("log_failure")
+    if failure is not None:
+        told += "".join(f"\n    {_escaped(part)}" for part in _traceback(failure).splitlines())
+    return told + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Without control characters, and ASCII only."""
+    return json.dumps(text)[1:-1].replace('\\"', '"')
+
+
+def _shown(value: str | float | None) -> str:
+    """A value of a field: text in quotes where it would not be seen to be one word."""
+    told = json.dumps(value)
+    return told[1:-1] if isinstance(value, str) and re.fullmatch(r'"[^\s"\\=]+"', told) else told
+
+
+def _kind(event: LogEvent) -> str:
+    kind = event.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        return kind
+    bad = event.get("log_failure") is not None or event.get("log_level") in (
+        LogLevel.error,
+        LogLevel.critical,
+    )
+    return "error" if bad else "service"
 
 
 def _time(seconds: object) -> str:

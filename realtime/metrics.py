@@ -63,9 +63,11 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 API_VERBS: Final = (
     *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
     *("history_remove", "kick", "move", "disconnect"),
-    *("nodes", "users", "connections", "connection", "events"),
+    *("nodes", "users", "connections", "connection", "events", "traces", "trace", "untrace"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
+#: And over gRPC only: to hear of what happens.
+GRPC_VERBS: Final = (*API_VERBS, "watch")
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
 
 #: How the renewal of a token ended.
@@ -343,6 +345,18 @@ class Metrics:
                 API_STATUSES,
             )
         )
+        self._grpc = self._registered(
+            Pairs(
+                "realtime_grpc_requests",
+                "Requests of other services over gRPC.",
+                ("verb", "status"),
+                GRPC_VERBS,
+                API_STATUSES,
+            )
+        )
+        self._turns = self._registered(
+            Spread("realtime_turn_sockets", "Sockets that one turn of the reactor has written to.", SIZES)
+        )
         self._lag = self._registered(
             Spread("realtime_reactor_lag_seconds", "By how much the reactor was late, four times a second.")
         )
@@ -483,6 +497,14 @@ class Metrics:
     def asked(self, verb: str, status: int) -> None:
         """Another service asked for something (`API_VERBS`), and was answered."""
         self._api.add(verb, str(status))
+
+    def asked_grpc(self, verb: str, status: int) -> None:
+        """The same over gRPC (`GRPC_VERBS`); the status is that of HTTP."""
+        self._grpc.add(verb, str(status))
+
+    def flushed(self, sockets: int) -> None:
+        """A turn of the reactor has written to so many sockets."""
+        self._turns.add(sockets)
 
     def refreshed(self, result: str) -> None:
         """A client wanted its token renewed; `result` is one of `REFRESHES`."""

@@ -41,10 +41,12 @@ from .ingress.openapi import document
 from .ingress.publish import Ingest
 from .ingress.redis_events import RedisEvents
 from .ingress.service_events import ServiceEvents
+from .ingress.tracing import Tracing
 from .ingress.tryout import NAME as TRY_OUT
 from .ingress.tryout import TryOut
 from .ingress.verbs import Verbs
 from .inquiries import Inquiries
+from .journal import Journal
 from .memory import group_limit
 from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
@@ -61,6 +63,7 @@ from .session_rules import SessionRules
 from .sessions import Sessions
 from .settings import ConfigError, Settings
 from .systemd import adopt
+from .traces import Traces
 from .transport.accepting import by_turns
 from .transport.assets import Assets
 from .transport.direct import DirectServer
@@ -134,6 +137,12 @@ class Node(MultiService):
             else None
         )
         self.metrics = Metrics()
+        self.journal = Journal(
+            clock.seconds,
+            every=settings.log_messages,
+            payloads=settings.log_payloads,
+            slow=settings.log_slow,
+        )
         self.guard = Guard(settings, clock=clock, wall=wall, metrics=self.metrics)
         self.notices = Notices(self.metrics, wall)
         self.watching = Watching()
@@ -143,16 +152,18 @@ class Node(MultiService):
         self.connections = Connections()
         name, send = send_loop.choose(settings.native_send)
         _log.info("send loop", loop=name)
-        self.flusher = Flusher(clock, send)
+        self.flusher = Flusher(clock, send, self.metrics.flushed)
         self.fanout = Fanout(
             self.rooms,
             self.guard.policy.rights,
             self.metrics,
+            self.journal,
             wall,
             flusher=self.flusher,
             find=self.connections.get,
         )
         self.reception = Reception(clock)
+        self.traces = Traces(clock, self.connections, self.guard.bans.traces, self.journal, wall)
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -187,7 +198,9 @@ class Node(MultiService):
             banned=self.guard.banned,
             inquiries=self.inquiries,
         )
-        self.guard.watch(self.connections, self.sessions.memberships, self.sessions.endings)
+        self.guard.watch(
+            self.connections, self.sessions.memberships, self.sessions.endings, self.traces.renew
+        )
         self.presence = PresenceService(
             clock,
             self.connections,
@@ -211,7 +224,7 @@ class Node(MultiService):
         self.pulse = Pulse(
             clock,
             limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
-            beaten=self.metrics.lagged,
+            beaten=self._beaten,
         )
         self.health = self._health()
         self.drain = Drain(
@@ -231,7 +244,7 @@ class Node(MultiService):
         """The broker and the state store: those of this process, or those that all nodes share."""
         settings = self.settings
         if settings.redis_url:
-            self._redis = bus.deployment(settings, self._clock, self.metrics.redis)
+            self._redis = bus.deployment(settings, self._clock, self.metrics.redis, self.journal)
             shared, store = bus.shared(self._redis, settings, self._clock, self._wall, self.id)
             self.metrics.redis.watch(**shared.figures())
             shared.on_heard = self.metrics.redis.heard
@@ -287,6 +300,7 @@ class Node(MultiService):
             metrics=self.metrics,
             security=self.guard.security,
             reception=self.reception,
+            traced=self.traces.attach,
         )
 
     def _router(self) -> Router:
@@ -322,6 +336,7 @@ class Node(MultiService):
             limit=self.guard.policy.limit,
             notices=self.notices,
             metrics=self.metrics,
+            journal=self.journal,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
         )
@@ -466,6 +481,10 @@ class Node(MultiService):
     def _report(self) -> dict[str, Any]:
         return self.health.report()
 
+    def _beaten(self, lag: float) -> None:
+        self.metrics.lagged(lag)
+        self.journal.turned(lag)
+
     def _bus_causes(self) -> list[str]:
         """Why the bus would not take, or not hear, what is published."""
         return self.broker.causes() + ([] if self.relay is None else self.relay.causes())
@@ -509,12 +528,14 @@ class Node(MultiService):
     def _listeners(self) -> Iterator[tuple[str, str, int, IProtocolFactory]]:
         settings = self.settings
         yield "PORT", settings.bind_address, settings.port, self._secured(self.door)
+        look = Look(self._clock, self.inquiries, self.broker)
+        tracing = Tracing(self.traces, self.guard.trust, self.guard.security, self._wall)
         api = Api(
             keys=self.guard.policy.api_keys,
             security=self.guard.security,
             verbs=self.verbs,
             document=lambda: document(self.guard.policy.routing.rules),
-            look=Look(self._clock, self.inquiries, self.broker),
+            operators=(*look.routes(), *tracing.routes()),
             asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
@@ -596,7 +617,9 @@ class Node(MultiService):
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
 
     def reload(self) -> Deferred[None]:
-        """Read the configuration file again, and decide by it; a bad one changes nothing."""
+        """Read configuration and certificates again, and fetch keys; what is bad changes nothing."""
+        if self.certificates is not None:
+            self.certificates.look()
         return self.guard.reload()
 
     def stopService(self) -> Deferred[None]:
@@ -618,6 +641,7 @@ class Node(MultiService):
         if self.certificates is not None:
             self.certificates.stop()
         await self.guard.stop()
+        self.traces.stop()
         if self.relay is not None:
             await self.relay.stop()
         await self.store.stop()

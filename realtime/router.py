@@ -31,6 +31,7 @@ from .errors import (
 )
 from .escalation import Escalation
 from .handlers import Answer, Handlers, Outcome
+from .journal import Journal
 from .limits import RateLimit
 from .messages import (
     Ack,
@@ -74,6 +75,7 @@ class Router:
         escalation: Escalation,
         notices: Notices,
         metrics: Metrics,
+        journal: Journal,
         max_parked: int,
         message_timeout: float,
     ) -> None:
@@ -86,6 +88,8 @@ class Router:
         self._escalation = escalation
         self._notices = notices
         self._metrics = metrics
+        self._journal = journal
+        self._sampling, self._slow = journal.sampling, journal.slow
         self._max_parked = max_parked
         self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
         self.services: Callable[[Connection, Event], Deferred[Outcome]] = _no_services
@@ -186,8 +190,11 @@ class Router:
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
         self._metrics.received(event.name, connection.session.protocol, len(event.data))
-        if connection.watch is not None:
-            connection.watch.received(event.name, event.data)
+        if connection.watches:
+            for watch in connection.watches:
+                watch.received(event.name, event.data)
+        if self._sampling:
+            self._journal.received(connection, event.name, event.data)
         try:
             identity = connection.identity
             if identity is None or identity.service is None:
@@ -261,7 +268,10 @@ class Router:
         if event.ack is not None and connection.state not in _OVER:
             told = {"ok": True, **answer.fields}
             self._reply(connection, event.ack, told, answer.binary, answer.placed)
-        self._metrics.processed(event.name, self._clock.seconds() - started)
+        took = self._clock.seconds() - started
+        self._metrics.processed(event.name, took)
+        if took >= self._slow:
+            self._journal.handled(connection, event.name, took)
         if answer.then is not None:
             answer.then()
 

@@ -1,7 +1,7 @@
 """Security log: who was let in or turned away, and why; with addresses, without tokens and payloads.
 
-Clients can provoke most of its lines, so it writes at most so many in a while, and says how many it
-left out. All of them are counted by `metrics`.
+Clients can provoke most of its lines, so there are only so many of them in a while. All of them are
+counted by `metrics`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from .line_limit import LineLimit
+
 _log = Logger()
 
-#: Lines in `WINDOW` seconds, at most.
+#: Lines in `line_limit.WINDOW`, at most.
 LINES: Final = 200
-WINDOW: Final = 10.0
 
 #: What it tells of; documented in docs/security.rst.
-KINDS: Final = (
+TOLD: Final = (
     *("login", "login refused", "refresh refused", "session ended", "banned", "lifted", "kicked"),
-    *("api refused", "origin refused", "rate limited", "content"),
+    *("api refused", "origin refused", "rate limited", "content", "traced", "untraced"),
 )
 
 
@@ -31,33 +32,23 @@ class Security:
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._began = -WINDOW
-        self._written = 0
-        self._left_out = 0
+        self._limit = LineLimit("the security log", LINES, seconds)
 
     def tell(
-        self, kind: str, *, user: str = "", address: str = "", connection: str = "", reason: str = ""
+        self, what: str, *, user: str = "", address: str = "", connection: str = "", reason: str = ""
     ) -> None:
         """One line.
 
-        :param kind: one of `KINDS`.
+        :param what: one of `TOLD`.
         :param reason: a code, or what was done.
         """
-        now = self._seconds()
-        if now - self._began >= WINDOW:
-            if self._left_out:
-                _log.warn("{count} lines of the security log were left out", count=self._left_out)
-            self._began, self._written, self._left_out = now, 0, 0
-        if self._written >= LINES:
-            self._left_out += 1
-            return
-        self._written += 1
-        _log.info(
-            "security: {kind}",
-            kind=kind,
-            user=user,
-            address=address,
-            connection=connection,
-            reason=reason,
-        )
+        if self._limit.take():
+            _log.info(
+                "security: {what}",
+                kind="security",
+                what=what,
+                user=user,
+                address=address,
+                connection=connection,
+                reason=reason,
+            )

@@ -56,6 +56,7 @@ class Sessions:
 
     :param wall: seconds since the epoch.
     :param reception: says when there is time for who is not known.
+    :param traced: see `Entrance`.
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
@@ -77,6 +78,7 @@ class Sessions:
         metrics: Metrics,
         security: Security,
         reception: Reception,
+        traced: Callable[[Connection], object],
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -129,6 +131,7 @@ class Sessions:
             rooms=rooms,
             endings=self.endings,
             metrics=metrics,
+            traced=traced,
         )
         self._recovery = Recovery(
             wall,

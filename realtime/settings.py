@@ -400,6 +400,27 @@ class Settings:
         5000,
         "By how much the reactor may be late until /health/live says that it is stuck.",
     )
+    log_format: str = _set(
+        choice("auto", "json", "text"),
+        "auto",
+        "Lines of the log: JSON, or text for people, which auto chooses where the log goes to a terminal.",
+    )
+    log_messages: int = _set(
+        integer(0),
+        0,
+        "One of so many messages that come in or go out is a line of the log; 0 for none.",
+    )
+    log_payloads: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether lines about messages show the beginning of what is in them; of payments and tokens never.",
+    )
+    log_slow: float = _set(
+        milliseconds(0),
+        500,
+        "What takes longer is a line of the log: events of clients, commands of Redis, turns of the"
+        " reactor; 0 for none.",
+    )
     drain_settle: float = _set(
         milliseconds(0),
         0,
@@ -444,6 +465,7 @@ _PREFIXES: Final = (
         "HEALTH_",
         "INGEST_",
         "JWT_",
+        "LOG_",
         "MAX_",
         "METRICS_",
         "PRESENCE_",
@@ -452,7 +474,7 @@ _PREFIXES: Final = (
     *("WAMP_", "WS_"),
 )
 #: Prefixes that other programs use too: such a variable is only ours if it looks like one of ours.
-_SHARED: Final = ("API_", "GRPC_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
+_SHARED: Final = ("API_", "GRPC_", "LOG_", "MAX_", "PROXY_", "ROOM_", "TLS_", "TOKEN_", "TRUSTED_")
 #: What Kubernetes sets in every container for every service of the namespace.
 _KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)")
 

@@ -25,7 +25,7 @@ from twisted.python.logfile import LogFile
 
 from .banner import USER, banner
 from .ingress.tryout import page_key
-from .logs import JSONLines
+from .logs import Lines, line, text
 from .node import Node
 from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
 from .systemd import descriptors, first_environ, notify, watchdog
@@ -85,6 +85,7 @@ class Realtime(MultiService):
     """The top of the service tree: sets up the log, and turns a failed start into plain lines.
 
     :param twistd: twistd's own options.
+    :param log_format: LOG_FORMAT.
     :ivar reload: what SIGHUP does; it ends the process while there is nothing.
     :ivar hurry: what a second SIGTERM does; it ends the process while there is nothing.
     """
@@ -92,15 +93,17 @@ class Realtime(MultiService):
     reload: Callable[[], object] | None = None
     hurry: Callable[[], object] | None = None
 
-    def __init__(self, twistd: Mapping[str, Any]) -> None:
+    def __init__(self, twistd: Mapping[str, Any], log_format: str = "auto") -> None:
         super().__init__()
         self._twistd = twistd
+        self._log_format = log_format
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, and give it the log's observer: twistd looks for one there."""
         super().setServiceParent(parent)
         if isinstance(parent, Componentized) and not self._twistd.get("logger"):
-            parent.setComponent(ILogObserver, JSONLines(_log_writer(self._twistd)))
+            form = text if _for_people(self._twistd, self._log_format) else line
+            parent.setComponent(ILogObserver, Lines(_log_writer(self._twistd), form))
 
     def privilegedStartService(self) -> None:
         """Start, while the process may still do all that its first user may."""
@@ -164,7 +167,7 @@ def makeService(
         if twistd.get("nodaemon") and not settings.production:
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
-    service = Realtime(twistd)
+    service = Realtime(twistd, settings.log_format)
     # before what the node does then: once it is said to be up a signal may come
     reactor.callWhenRunning(_take_signals, service)
     try:
@@ -254,6 +257,18 @@ def _allow_files(wanted: int) -> None:
         )
 
 
+def _for_people(twistd: Mapping[str, Any], log_format: str) -> bool:
+    """Whether the log is text: as LOG_FORMAT says, else where it goes to a terminal."""
+    if log_format != "auto":
+        return log_format == "text"
+    return _to_stdout(twistd) and sys.stdout.isatty()
+
+
+def _to_stdout(twistd: Mapping[str, Any]) -> bool:
+    name = twistd.get("logfile")
+    return not twistd.get("syslog") and (name == "-" or bool(twistd.get("nodaemon") and not name))
+
+
 def _log_writer(twistd: Mapping[str, Any]) -> Callable[[str], object]:
     """Where the log's lines go, as twistd's options say it."""
     if twistd.get("syslog"):
@@ -264,7 +279,7 @@ def _log_writer(twistd: Mapping[str, Any]) -> Callable[[str], object]:
     name, stays = twistd.get("logfile"), twistd.get("nodaemon")
     if name == "-" and not stays:
         raise SystemExit("--logfile=-: a daemon has no stdout; accepted is a file, or -n")
-    if name == "-" or (stays and not name):
+    if _to_stdout(twistd):
         return _stdout_writer()
     path = name or "twistd.log"
     try:

@@ -5,7 +5,6 @@ Nothing of it is in the way of a connection that nobody looks at: one that is wa
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -16,6 +15,7 @@ from zope.interface import implementer
 
 from .connections import Connection, Connections, IBatch, IOutlet, IWatch
 from .errors import Close
+from .payload import without_secrets
 from .wire.session import Frame
 
 #: Connections that are watched at a time; events that are kept of each, and characters of each.
@@ -25,9 +25,6 @@ MAX_TEXT: Final = 2000
 
 #: Seconds after which a watch that nobody asks for ends.
 IDLE: Final = 15.0
-
-#: What lets somebody in is not shown, whoever looks.
-_SECRETS: Final = re.compile(r'"(token|refreshToken|ticket|session|pid|password)":\s*"(?:[^"\\]|\\.)*"')
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -61,12 +58,12 @@ class Watch:
 
     def begin(self) -> None:
         """Look at the connection."""
-        self.connection.watch = self
+        self.connection.watches += (self,)
         self.connection.outlet = self._tap
 
     def end(self) -> None:
         """Look at it no more."""
-        self.connection.watch = None
+        self.connection.watches = tuple(one for one in self.connection.watches if one is not self)
         if self.connection.outlet is self._tap:
             self.connection.outlet = self._tap.outlet
 
@@ -86,10 +83,8 @@ class Watch:
 
     def _add(self, way: str, event: str, data: bytes) -> None:
         self._number += 1
-        # cut after secrets are out: half a secret would not be found
-        text = _SECRETS.sub(r'"\1":"***"', data[: 8 * MAX_TEXT].decode("utf-8", "replace"))
-        if len(data) > 8 * MAX_TEXT:
-            text = text[:MAX_TEXT]
+        # what lets somebody in is not shown, whoever looks
+        text = without_secrets(data[: 8 * MAX_TEXT]).decode("utf-8", "replace")
         self.seen.append(Seen(self._number, int(self._wall() * 1000), way, event[:128], text[:MAX_TEXT]))
 
 

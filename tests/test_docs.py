@@ -16,8 +16,12 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from realtime.errors import Close, RealtimeError
 from realtime.events import CLIENT_EVENTS, SERVER_EVENTS
 from realtime.health import Phase
+from realtime.journal import MESSAGES, SLOW
+from realtime.logs import KINDS
 from realtime.metrics import Metrics
+from realtime.security import LINES
 from realtime.settings import SETTINGS, option
+from realtime.traces import LINES as TRACED
 from realtime.wire.wamp_errors import STANDARD
 
 ROOT = Path(__file__).parents[1]
@@ -138,12 +142,29 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(statuses.get(code.strip("`")), status, code)
 
     def test_log_lines(self) -> None:
-        """docs/operating.rst has each line that the service logs by itself, with its fields."""
+        """docs/logs.rst has each line that the service logs by itself under its kind, with its fields."""
         found = re.findall(
-            r"^``(.+?)`` \(((?:``\w+``(?:, )?)*)\)\n {4}\S", page("docs/operating.rst"), re.MULTILINE
+            r"^(\w+)\n\.+\n|^``(.+?)`` \(((?:``\w+``(?:, )?)*)\)\n {4}\S",
+            page("docs/logs.rst"),
+            re.MULTILINE,
         )
-        documented = {message: sorted(re.findall(r"\w+", fields)) for message, fields in found}
+        documented = {}
+        kind = ""
+        for head, message, fields in found:
+            kind = head.lower() or kind
+            if message:
+                documented[message] = (kind, sorted(re.findall(r"\w+", fields)))
         self.assertEqual(documented, logged())
+
+    def test_log_kinds(self) -> None:
+        """docs/logs.rst has the kinds of lines, and how many of each there may be."""
+        kinds = [cells[0].strip("`") for cells in rows_below(page("docs/logs.rst"), "``kind``")]
+        self.assertEqual(kinds, list(KINDS))
+        bounds = (
+            f"at most {MESSAGES} of messages, {TRACED} of traces, {SLOW} of what\nwas slow,"
+            f" {LINES} of security"
+        )
+        self.assertIn(bounds, page("docs/logs.rst"))
 
     def test_attacks(self) -> None:
         """SECURITY.rst names for each attack a test that there is."""
@@ -174,8 +195,8 @@ class TableTests(SynchronousTestCase):
             self.assertIn(f"``{cause}``", page("docs/operating.rst"))
 
 
-def logged() -> dict[str, list[str]]:
-    """The messages of all log calls that are no failures, each with its fields."""
+def logged() -> dict[str, tuple[str, list[str]]]:
+    """The messages of all log calls that are no failures, each with its kind and its fields."""
     found = {}
     for path in sorted((ROOT / "realtime").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -186,7 +207,10 @@ def logged() -> dict[str, list[str]]:
                 and ast.unparse(node.func.value) in ("log", "_log", "self._log")
             ):
                 message = ast.literal_eval(node.args[0])
-                found[message] = sorted(str(keyword.arg) for keyword in node.keywords)
+                fields = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                other = "error" if node.func.attr in ("error", "critical") else "service"
+                kind = ast.literal_eval(fields.pop("kind")) if "kind" in fields else other
+                found[message] = (kind, sorted(fields))
     return found
 
 

@@ -12,6 +12,7 @@ from realtime.broker.interface import IDelivery
 from realtime.connections import Connection
 from realtime.errors import Close
 from realtime.fanout import DROP_ABOVE, Fanout
+from realtime.journal import Journal
 from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rights import Rights
@@ -43,6 +44,7 @@ class FanoutTests(SynchronousTestCase):
             self.rooms,
             Rights(),
             self.metrics,
+            Journal(lambda: 0.0),
             lambda: 1.5,
             flusher=Flusher(Clock()),
             find=self.members.get,

@@ -33,25 +33,25 @@ LEVEL_0 = (
     "errors messages events settings config_file kinds state names ids payload redis_url addresses memory"
 )
 LEVEL_1 = (
-    "wire broker trust routing metrics figures native deadlines periodic complaints logs banner fetching"
-    " strangers probe systemd collectors reception"
+    "wire broker trust routing metrics figures native deadlines periodic complaints logs line_limit banner"
+    " fetching strangers probe systemd collectors reception"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
-    " shared_limit folding content spam"
+    " shared_limit folding content spam journal"
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
     " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
-    " moving watching"
+    " moving watching traces"
 )
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
     f"{LEVEL_0} {LEVEL_2} wire.session broker.interface trust.interface"
-    " routing metrics deadlines periodic complaints logs strangers reception"
+    " routing metrics deadlines periodic complaints line_limit logs strangers reception"
 )
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
@@ -74,6 +74,7 @@ TABLE = (
     Row("deadlines", LEVEL_0, "twisted.internet.interfaces twisted.logger"),
     Row("complaints", "", ""),
     Row("reception", "", WAITING),
+    Row("line_limit", "", "twisted.logger"),
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,
@@ -88,6 +89,7 @@ TABLE = (
     Row("health", "pulse", ""),
     Row("moderation", "bans content rights security spam", ""),
     Row("folding content spam", "folding", "confusable_homoglyphs ahocorasick re2 glin_profanity"),
+    Row("security journal", "line_limit", ""),
     Row("escalation shared_limit", "limits trust.interface", ""),
     Row("strangers probe systemd", "", ""),
     Row("jwks introspection", "keys fetching", ""),
@@ -104,7 +106,7 @@ TABLE = (
     Row("transport", "native", ""),
     # What answers HTTP does so on the listeners' own requests.
     Row("ingress", "transport.site transport.assets transport.origins", ""),
-    Row("bus bus_health", f"{LEVEL_0} broker metrics", "msgspec"),
+    Row("bus bus_health", f"{LEVEL_0} broker metrics journal", "msgspec"),
     Row(
         "guard node workers",
         f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard",

@@ -58,6 +58,16 @@ class JwksTests(SynchronousTestCase):
         self.assertFalse(self.knows("first", "p256", "ES256"))
         self.assertEqual(self.jwks.age, 0.0)
 
+    def test_refetched(self) -> None:
+        """They are fetched at once where that is wanted, unless a fetch is under way."""
+        self.jwks.start()
+        self.jwks.refetch()
+        self.asked[0].callback(FIRST)
+        self.jwks.refetch()
+        self.assertEqual(len(self.asked), 2)
+        self.asked[1].callback(SECOND)
+        self.assertTrue(self.knows("second", "p384", "ES384"))
+
     def test_failures_keep_the_keys(self) -> None:
         """A fetch that fails, or brings rubbish, changes nothing, and is tried again after a pause."""
         self.jwks.start()

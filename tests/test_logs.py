@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from realtime.logs import ERROR_LENGTH, FIELDS, TEXT_LENGTH, JSONLines, line
+from realtime.logs import ERROR_LENGTH, FIELDS, KINDS, TEXT_LENGTH, Lines, line, text
 
 #: What a client may send to mislead a terminal, or a program that splits lines.
 HOSTILE = "a\nb\r\x1b[2J\x07\x00\x7f\x85\x9b\u2028\u2029\u202e\ud800é"
@@ -34,6 +34,7 @@ class LineTests(SynchronousTestCase):
             {
                 "time": "2023-11-14T22:13:20.123Z",
                 "level": "info",
+                "kind": "service",
                 "namespace": "n",
                 "message": "3 of x",
                 "count": 3,
@@ -43,7 +44,7 @@ class LineTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """What every line has comes first, so that people can read it."""
-        self.assertEqual(list(self.told(z=1))[:4], ["time", "level", "namespace", "message"])
+        self.assertEqual(list(self.told(z=1))[:5], ["time", "level", "kind", "namespace", "message"])
 
     def test_hostile_text(self) -> None:
         """Control characters, in a message, a field or a field's name, can't leave the line."""
@@ -68,15 +69,22 @@ class LineTests(SynchronousTestCase):
 
     def test_nested_values_are_left_out(self) -> None:
         read = self.told(a=[1], b={"c": 1}, d=object(), log_source=object(), log_logger=object())
-        self.assertEqual(set(read), {"time", "level", "namespace", "message"})
+        self.assertEqual(set(read), {"time", "level", "kind", "namespace", "message"})
 
     def test_own_fields_win(self) -> None:
         """An event can't forge what every line has."""
         read = self.told(
-            log_format="m", time=5, level="critical", namespace="other", message="f", error="e"
+            log_format="m", time=5, level="critical", kind="own", namespace="other", message="f", error="e"
         )
         self.assertEqual(
-            read, {"time": "1970-01-01T00:00:00.000Z", "level": "info", "namespace": "n", "message": "m"}
+            read,
+            {
+                "time": "1970-01-01T00:00:00.000Z",
+                "level": "info",
+                "kind": "service",
+                "namespace": "n",
+                "message": "m",
+            },
         )
 
     def test_length(self) -> None:
@@ -91,7 +99,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(max(map(len, read)), 64)
 
     def test_number_of_fields(self) -> None:
-        self.assertEqual(len(self.told(**{f"f{number}": 1 for number in range(1000)})), 4 + FIELDS)
+        self.assertEqual(len(self.told(**{f"f{number}": 1 for number in range(1000)})), 5 + FIELDS)
 
     def test_failure(self) -> None:
         """The traceback is one field of the same line; it shows no values of variables."""
@@ -125,8 +133,59 @@ class LineTests(SynchronousTestCase):
     def test_bare_event(self) -> None:
         """An event without anything is a line."""
         self.assertEqual(
-            json.loads(line({})), {"time": "", "level": "info", "namespace": "", "message": ""}
+            json.loads(line({})),
+            {"time": "", "level": "info", "kind": "service", "namespace": "", "message": ""},
         )
+
+    def test_kind(self) -> None:
+        """What a line is about is what its event says; else it is an error, or of the service."""
+        for kind in KINDS:
+            self.assertEqual(self.told(kind=kind)["kind"], kind)
+        for event, kind in (
+            ({"log_failure": _failure()}, "error"),
+            ({"log_level": LogLevel.error}, "error"),
+            ({"log_level": LogLevel.critical}, "error"),
+            ({"log_level": LogLevel.warn}, "service"),
+            ({"kind": ["unhashable"]}, "service"),
+        ):
+            self.assertEqual(self.told(**event)["kind"], kind)
+
+
+class TextTests(SynchronousTestCase):
+    """Lines for people."""
+
+    def told(self, **event: Any) -> str:
+        written = text({"log_level": LogLevel.info, "log_time": 0.0, "log_namespace": "n", **event})
+        for part in written.splitlines():
+            self.assertTrue(part.isascii() and part.isprintable(), written)
+        return written
+
+    def test_line(self) -> None:
+        """Time, level, kind, message; then the fields that the message does not say already."""
+        told = self.told(log_format="{count} of {name}", kind="message", count=3, name="x", user="a b", n=1)
+        self.assertRegex(told, r'^\d\d:\d\d:\d\d info     message     3 of x  user="a b"  n=1\n$')
+
+    def test_values(self) -> None:
+        """Texts that are not one word are in quotes; what JSON has no number for is text."""
+        told = self.told(a="one", b="two words", c='q"', d="", e="x=y", f=None, g=float("nan"), h=True)
+        self.assertTrue(
+            told.endswith('a=one  b="two words"  c="q\\""  d=""  e="x=y"  f=null  g=nan  h=true\n'), told
+        )
+
+    def test_hostile_text(self) -> None:
+        """Control characters can't leave the line."""
+        told = self.told(log_format="{text}", text=HOSTILE, more=HOSTILE, **{HOSTILE: 1})
+        self.assertEqual(told.count("\n"), 1)
+
+    def test_failure(self) -> None:
+        """A traceback is in lines of its own, which are as safe."""
+        told = self.told(log_format="it broke", log_failure=Failure(ValueError(HOSTILE)))
+        first, *rest = told.splitlines()
+        self.assertTrue(first.endswith("error       it broke"), first)
+        self.assertTrue(rest and all(part.startswith("    ") for part in rest))
+
+    def test_bare_event(self) -> None:
+        self.assertEqual(text({}), "--:--:-- info     service     \n")
 
 
 class ObserverTests(SynchronousTestCase):
@@ -134,11 +193,11 @@ class ObserverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines: list[str] = []
-        self.publisher = LogPublisher(JSONLines(self.lines.append))
+        self.publisher = LogPublisher(Lines(self.lines.append))
         self.log = Logger(namespace="realtime.test", observer=self.publisher)
 
     def test_interface(self) -> None:
-        self.assertTrue(verifyObject(ILogObserver, JSONLines(self.lines.append)))
+        self.assertTrue(verifyObject(ILogObserver, Lines(self.lines.append)))
 
     def test_levels(self) -> None:
         """Each level says its name; debug, where libraries write whole requests, is left out."""
@@ -163,7 +222,7 @@ class ObserverTests(SynchronousTestCase):
         (written,) = self.lines
         read = json.loads(written)
         self.assertEqual((read["message"], read["level"], read["count"]), ("hello there", "info", 2))
-        self.assertEqual(set(read), {"time", "level", "namespace", "message", "count"})
+        self.assertEqual(set(read), {"time", "level", "kind", "namespace", "message", "count"})
 
     def test_never_raises(self) -> None:
         """Neither a full disk nor a hostile object stops the process, or stops the next line."""
@@ -180,7 +239,7 @@ class ObserverTests(SynchronousTestCase):
 
             __repr__ = __str__
 
-        observer = JSONLines(write)
+        observer = Lines(write)
         observer({"log_format": "m", "log_level": LogLevel.info})
         full = False
         observer({"log_namespace": Hostile(), "log_level": LogLevel.info})

@@ -1,4 +1,4 @@
-"""The security log: what it tells, that nobody can flood it, and that its page names every kind."""
+"""The security log: what it tells, that nobody can flood it, and that its page names all it tells of."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 import realtime
+from realtime.line_limit import WINDOW
 from realtime.logs import line
-from realtime.security import KINDS, LINES, WINDOW, Security
+from realtime.security import LINES, TOLD, Security
 
 from .house import House
 from .test_docs import page
@@ -24,7 +25,7 @@ class SecurityTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self._observe)
 
     def _observe(self, event: LogEvent) -> None:
-        if event.get("log_namespace") == "realtime.security":
+        if event.get("log_namespace") in ("realtime.security", "realtime.line_limit"):
             self.events.append(event)
 
     def test_line(self) -> None:
@@ -37,6 +38,7 @@ class SecurityTests(SynchronousTestCase):
         self.assertTrue(text.isascii() and text.count("\n") == 1)
         told = json.loads(text)
         self.assertEqual(told["message"], "security: login")
+        self.assertEqual(told["kind"], "security")
         self.assertEqual((told["user"], told["address"]), ("a\x1b[2J\n\u2028", "1.2.3.4"))
 
     def test_bounded(self) -> None:
@@ -61,7 +63,7 @@ class SecurityTests(SynchronousTestCase):
         house.client().connect().call("auth:login", {"token": "junk"})
         client.call("auth:token_refresh", {"refreshToken": forged})
         house.kick("alice")
-        told = [(event["kind"], event["user"], event["reason"]) for event in self.events]
+        told = [(event["what"], event["user"], event["reason"]) for event in self.events]
         self.assertEqual(
             told,
             [
@@ -76,10 +78,10 @@ class SecurityTests(SynchronousTestCase):
             self.assertEqual(event["address"], "127.0.0.1")
             self.assertNotIn(forged, line(event))
 
-    def test_kinds(self) -> None:
-        """Each kind that is told is on the page, and each is told somewhere."""
+    def test_told(self) -> None:
+        """All that is told is on the page, and is told somewhere."""
         root = Path(realtime.__file__).parent
         others = [path.read_text() for path in root.rglob("*.py") if path.name != "security.py"]
-        for kind in KINDS:
-            self.assertIn(f"``{kind}``", page("docs/security.rst"))
-            self.assertTrue(any(f'"{kind}"' in source for source in others), kind)
+        for what in TOLD:
+            self.assertIn(f"``{what}``", page("docs/security.rst"))
+            self.assertTrue(any(f'"{what}"' in source for source in others), what)

@@ -196,14 +196,16 @@ class BannerTests(TapCase):
 class LogTests(TapCase):
     """The application gets an observer that writes JSON lines where twistd's options say."""
 
-    def observer(self, **twistd: object) -> Callable[[LogEvent], None] | None:
+    def observer(
+        self, environ: Mapping[str, str] | None = None, **twistd: object
+    ) -> Callable[[LogEvent], None] | None:
         application = Application("test")
-        self.make(twistd=twistd).setServiceParent(application)
+        self.make(twistd=twistd, **(environ or {})).setServiceParent(application)
         found: Callable[[LogEvent], None] | None = application.getComponent(ILogObserver, None)
         return found
 
-    def write(self, **twistd: object) -> None:
-        observer = self.observer(**twistd)
+    def write(self, environ: Mapping[str, str] | None = None, **twistd: object) -> None:
+        observer = self.observer(environ, **twistd)
         assert observer is not None
         observer({"log_format": "hello", "log_time": 0.0})
 
@@ -243,6 +245,28 @@ class LogTests(TapCase):
             self.patch(sys, "stdout", stdout)
             self.write(logfile=logfile, nodaemon=1)
             self.assert_line(stdout.getvalue())
+
+    def test_terminal(self) -> None:
+        """On a terminal the log is for people, elsewhere JSON, unless LOG_FORMAT says otherwise."""
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        for made, environ, text in (
+            (Terminal(), {}, True),
+            (Terminal(), {"LOG_FORMAT": "json"}, False),
+            (io.StringIO(), {"LOG_FORMAT": "text"}, True),
+        ):
+            self.patch(sys, "stdout", made)
+            self.write(environ, nodaemon=1)
+            self.assertEqual(made.getvalue().endswith("service     hello\n"), text)
+            if not text:
+                self.assert_line(made.getvalue())
+        path = self.folder / "log"
+        self.patch(sys, "stdout", Terminal())
+        self.write(logfile=str(path), nodaemon=1)
+        self.assert_line(path.read_text())
 
     def test_syslog(self) -> None:
         import syslog

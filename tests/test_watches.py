@@ -37,9 +37,9 @@ class WatchTests(SynchronousTestCase):
         """What comes in and what goes out is seen, in order, and still goes out."""
         self.assertEqual(self.seen(), [])
         verifyObject(IOutlet, self.watched.outlet)
-        verifyObject(IWatch, self.watched.watch)
-        assert self.watched.watch is not None
-        self.watched.watch.received("room:message", b'{"text":"hi"}')
+        (watch,) = self.watched.watches
+        verifyObject(IWatch, watch)
+        watch.received("room:message", b'{"text":"hi"}')
         self.watched.outlet.write(Frame(b'42["room:message",{}]', (b"12345",)))
         self.watched.outlet.replay([Frame(b"missed")])
         self.watched.outlet.close(Close.KICKED)
@@ -60,15 +60,21 @@ class WatchTests(SynchronousTestCase):
     def test_secrets(self) -> None:
         """What lets somebody in is never seen, wherever it stands; half of it neither."""
         self.seen()
-        assert self.watched.watch is not None
         hidden = b'{"token":"%b","x":{"refreshToken": "a\\"b","session":"s3"}}' % (b"t" * 3000)
-        self.watched.watch.received("auth:login", hidden)
+        self.watched.watches[0].received("auth:login", hidden)
         self.watched.outlet.write(Frame(b'40{"sid":"c1","pid":"s3cret"}'))
         text = " ".join(one.text for one in self.seen())
         self.assertEqual(
             text,
             '{"token":"***","x":{"refreshToken":"***","session":"***"}} 40{"sid":"c1","pid":"***"}',
         )
+
+    def test_half_a_secret(self) -> None:
+        """Not even the beginning of a secret that is longer than what is looked at."""
+        self.seen()
+        for text in (b'{"token":"' + b"t" * 100_000, b'{"token":"' + b"t" * (8 * MAX_TEXT - 11) + b'\\"'):
+            self.watched.outlet.write(Frame(text))
+        self.assertEqual({one.text for one in self.seen()}, {'{"token":"***"'})
 
     def test_bounded(self) -> None:
         """So many events are kept of each, so many characters of one, and so many watches."""
@@ -95,7 +101,7 @@ class WatchTests(SynchronousTestCase):
         self.clock.advance(IDLE)
         self.clock.advance(IDLE)
         self.assertIs(self.watched.outlet, self.outlet)
-        self.assertIsNone(self.watched.watch)
+        self.assertEqual(self.watched.watches, ())
         self.assertEqual((len(self.watches), self.clock.getDelayedCalls()), (0, []))
 
     def test_gone(self) -> None:

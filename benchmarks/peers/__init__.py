@@ -24,17 +24,16 @@ UNLIMITED = {
 }
 
 
-def service(checkout: Path = ROOT, redis_url: str = "", native: bool = True) -> Server:
+def service(checkout: Path = ROOT, redis_url: str = "", **more: str) -> Server:
     """This service, from a checkout; all but its limits at its defaults.
 
     :param redis_url: without it on the embedded broker.
-    :param native: whether its send loop in C is used, where it was built.
+    :param more: further settings.
     """
     port = free_port()
     env = {
         **UNLIMITED,
         **({"REDIS_URL": redis_url} if redis_url else {}),
-        **({} if native else {"NATIVE_SEND": "false"}),
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
         "JWT_REFRESH_SECRET": SECRET[::-1],
@@ -44,6 +43,7 @@ def service(checkout: Path = ROOT, redis_url: str = "", native: bool = True) -> 
         "METRICS_PORT": "0",
         "HEALTH_CHECK_PORT": "0",
         "PYTHONPATH": str(checkout),
+        **more,
     }
     twistd = Path(sys.executable).with_name("twistd")
     return Server([sys.executable, str(twistd), "-n", "--pidfile=", "realtime"], env, port, checkout)
@@ -63,7 +63,7 @@ def socket_io() -> Server:
 
 def pure_service(checkout: Path = ROOT) -> Server:
     """This service with its send loop in Python."""
-    return service(checkout, native=False)
+    return service(checkout, NATIVE_SEND="false")
 
 
 def service_over_redis(checkout: Path = ROOT) -> Pair:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,6 +14,7 @@ from .cluster_link import ClusterLink
 from .redis_faults import LinkCounters
 from .redis_link import TIMEOUT, Link, SubscriberLink
 from .redis_locate import Connector, FixedLocator, Locator, Place
+from .redis_protocol import Argument
 from .sentinel import SentinelLocator
 
 
@@ -22,9 +25,12 @@ class RedisDeployment:
     :param authorities: PEM text of the authorities that are trusted to sign its certificate; the
         system's if it is empty.
     :param timeout: seconds after which a command is given up.
+    :param slow: see `Link`.
+    :param on_slow: called with a link's name, what a command is called, and the seconds until its answer.
     :ivar cluster: whether keys have slots, and channels may be sharded.
     :ivar replicated: whether a failover may lose what no replica has: then links are to be durable.
     :ivar links: all that it made.
+    :ivar called: what a command is called, in a word.
     """
 
     def __init__(
@@ -35,10 +41,13 @@ class RedisDeployment:
         authorities: bytes = b"",
         timeout: float = TIMEOUT,
         counters: LinkCounters | None = None,
+        slow: float = inf,
+        on_slow: Callable[[str, str, float], object] | None = None,
     ) -> None:
         self.cluster = address.kind == "cluster"
         self.replicated = address.kind in ("cluster", "sentinel")
         self.links: list[Link] = []
+        self.called: Callable[[tuple[Argument, ...]], str] = _called
         self._address = address
         self._connector = Connector(
             clock,
@@ -48,7 +57,13 @@ class RedisDeployment:
             authorities=authorities,
         )
         self._places = [Place(host, port) for host, port in address.hosts]
-        self._more = {"timeout": timeout, "counters": counters}
+        self._more = {
+            "timeout": timeout,
+            "counters": counters,
+            "slow": inf if on_slow is None else slow,
+            "on_slow": self._tell_slow,
+        }
+        self._on_slow = on_slow
         # what all links share; on a Cluster each has its own
         self._shared: Locator | None = None
 
@@ -82,6 +97,11 @@ class RedisDeployment:
         self.links.append(made)
         return made
 
+    def _tell_slow(self, link: str, command: tuple[Argument, ...], seconds: float) -> None:
+        # it waits for what is to come
+        if self._on_slow is not None and command[0] != "XREAD":
+            self._on_slow(link, self.called(command), seconds)
+
     def stop(self) -> Deferred[None]:
         """End what is watched; called once all links have stopped."""
         return succeed(None) if self._shared is None else self._shared.stop()
@@ -98,3 +118,7 @@ class RedisDeployment:
         if address.kind == "sentinel":
             return SentinelLocator(self._connector, self._places, address.service)
         return FixedLocator(Place(path=address.path) if address.path else self._places[0])
+
+
+def _called(command: tuple[Argument, ...]) -> str:
+    return str(command[0])

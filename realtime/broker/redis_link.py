@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, succeed
@@ -36,6 +37,10 @@ _BATCH: Final = 500
 _log: Final = Logger()
 
 
+def _untold(link: str, command: tuple[Argument, ...], seconds: float) -> None:
+    """Nobody wants to know."""
+
+
 class Link:
     """One connection for commands that is kept alive.
 
@@ -48,6 +53,8 @@ class Link:
     :param prepare: awaited with each new connection before the link is up.
     :param timeout: seconds after which the oldest command in flight is given up; the connection is
         dropped with it, and all that is in flight fails.
+    :param slow: seconds from which `on_slow` is told of a command.
+    :param on_slow: called with the link's name, a command and how many seconds its answer took.
     :param replicas: how many replicas must have what a command wrote before its reply is given; else it
         fails with `BrokerUnavailable`, though the primary has run it.
     :ivar run: the run id of the server that it is, or was last, connected to.
@@ -68,6 +75,8 @@ class Link:
         on_down: Callable[[Any], None] | None = None,
         prepare: Callable[[RedisConnection], Deferred[Any]] | None = None,
         timeout: float = TIMEOUT,
+        slow: float = inf,
+        on_slow: Callable[[str, tuple[Argument, ...], float], object] = _untold,
         replicas: int = 0,
         counters: LinkCounters | None = None,
         rng: Callable[[], float] = random.random,
@@ -84,6 +93,8 @@ class Link:
         self._on_down = on_down
         self._prepare = prepare
         self._timeout = timeout
+        self._slow = slow
+        self._on_slow = on_slow
         self._replicas = replicas
         self._counters: LinkCounters = counters or Uncounted()
         self._random = rng
@@ -226,6 +237,8 @@ class Link:
         connection: Any = kind(self._clock, self._timeout)
         connection.on_lost = lambda why: self._lost(connection, why)
         connection.on_error = lambda pending, error: self._refused(connection, pending, error)
+        connection.slow = self._slow
+        connection.on_slow = lambda pending, took: self._on_slow(self.name, pending.args, took)
         connection.on_sent = lambda count: self._counters.commands(self.name, count)
         return connection
 

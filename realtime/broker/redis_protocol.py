@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 import hiredis
@@ -68,9 +69,11 @@ class Pending(Deferred[Any]):
     """The answer to come to one command.
 
     :ivar args: the command.
+    :ivar sent: when it was sent, seconds on the reactor's clock.
     """
 
     args: tuple[Argument, ...] = ()
+    sent: float = 0.0
 
 
 @implementer(IPushProducer)
@@ -86,6 +89,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         the commands in flight fail.
     :ivar on_error: is given each error reply and its command before that fails with it; whether it
         has taken over.
+    :ivar slow: seconds from which `on_slow` is called with a command and how long its answer took.
     :ivar sent: how many commands it sent.
     :ivar lost: whether it has ended.
     :ivar why: with what it ended, in a word.
@@ -107,6 +111,8 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         self.closed: Deferred[None] = Deferred()
         self.on_sent: Callable[[int], None] = _nothing
         self.on_lost: Callable[[str], None] = _nothing
+        self.on_slow: Callable[[Pending, float], object] = _nothing
+        self.slow = inf
         self.on_error: Callable[[Pending, RedisError], bool] | None = None
         self.clock_ahead: float | None = None
         self.probed: float | None = None
@@ -155,6 +161,7 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
             return
         if self._choked:
             self._unsent += len(packed)
+        pending.sent = self._clock.seconds()
         self._pending.append(pending)
         self.sent += 1
         self.transport.write(packed)
@@ -215,7 +222,11 @@ class RedisConnection(txredisapi.RedisProtocol):  # type: ignore[misc]
         if not self._pending:
             self.abort("protocol")
             return
-        self._settle(self._pending.popleft(), reply)
+        pending = self._pending.popleft()
+        took = self._clock.seconds() - pending.sent
+        if took >= self.slow:
+            self.on_slow(pending, took)
+        self._settle(pending, reply)
 
     def _settle(self, pending: Pending, reply: Any) -> None:
         if reply.__class__ is not RedisError:

@@ -57,6 +57,14 @@ class Scripts:
         }
         self._digests = {name: _digest(text) for name, text in self._texts.items()}
 
+    def called(self, command: tuple[Argument, ...]) -> str:
+        """What a command is called: a script by its name, without what it is about."""
+        word = str(command[0])
+        if word not in ("EVALSHA", "EVAL"):
+            return word
+        known = self._digests if word == "EVALSHA" else self._texts
+        return next((f"{name}.lua" for name, body in known.items() if body == command[1]), word)
+
     def load(self, connection: RedisConnection) -> Deferred[Any]:
         """Give a server all scripts that it does not have yet; for `Link`'s `prepare`."""
         if not self._digests:

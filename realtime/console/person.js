@@ -5,8 +5,8 @@ import { WampLink } from "./clients/wamp.js";
 import { append, clock, duration, make, prepend } from "./dom.js";
 
 export const PROTOCOLS = {
-  "socketio-websocket": ["Socket.IO, WebSocket", SocketIOLink, { transport: "websocket" }],
-  "socketio-polling": ["Socket.IO, long-polling", SocketIOLink, { transport: "polling" }],
+  "socketio-websocket": ["Socket.IO", SocketIOLink, { transport: "websocket" }],
+  "socketio-polling": ["Socket.IO, polling", SocketIOLink, { transport: "polling" }],
   wamp: ["WAMP", WampLink, {}],
   plain: ["Plain JSON", PlainLink, {}],
 };

@@ -110,6 +110,10 @@ class GrpcRoad:
         self._metrics.front_restarted()
         self._again = self._clock.callLater(AGAIN, self.start)
 
+    def answered(self, verb: str, status: int) -> None:
+        """A request was answered."""
+        self._metrics.asked_grpc(verb, status)
+
     def caller(self, key: bytes, peer: str) -> Caller:
         """Who asks.
 
@@ -236,19 +240,22 @@ class _Front(ProcessProtocol):
         try:
             doing = self._road.ask(asked)
         except Exception:
-            self._refused(Failure(), asked.id)
+            self._refused(Failure(), asked.id, asked.verb)
             return
         if doing is not None:
-            doing.addCallbacks(self._done, self._refused, callbackArgs=(asked.id,), errbackArgs=(asked.id,))
+            about = (asked.id, asked.verb)
+            doing.addCallbacks(self._done, self._refused, callbackArgs=about, errbackArgs=about)
 
-    def _done(self, answer: Any, number: int) -> None:
+    def _done(self, answer: Any, number: int, verb: str) -> None:
+        self._road.answered(verb, 200)
         self.say(pipe.Done(number, msgspec.json.encode(answer)))
 
-    def _refused(self, failure: Failure, number: int) -> None:
+    def _refused(self, failure: Failure, number: int, verb: str) -> None:
         error = failure.value
         if not isinstance(error, RealtimeError):
             _log.failure("the gRPC API failed to answer", failure)
             error = InternalError()
+        self._road.answered(verb, error.status)
         refused = pipe.Refused(number, error.code, error.message, error.status, error.retry_after)
         self.say(refused)
 
@@ -259,8 +266,9 @@ class _Front(ProcessProtocol):
         try:
             self._road.watch((self, watch.id), watch, told)
         except RealtimeError:
-            self._refused(Failure(), watch.id)
+            self._refused(Failure(), watch.id, "watch")
         else:
+            self._road.answered("watch", 200)
             self._watches.add(watch.id)
 
     def childConnectionLost(self, childFD: int) -> None:

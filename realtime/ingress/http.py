@@ -7,7 +7,7 @@ docs/http.rst.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -37,8 +37,9 @@ from ..routing import MAX_PAYLOAD
 from ..security import Security
 from ..transport.site import IEarly, Request
 from .answers import json_answer, refusal
-from .look import Look
+from .look import Route as OperatorRoute
 from .paths import DOCUMENT, ROUTES, Route
+from .query import peer_of
 from .verbs import VERBS, Caller, Verb, Verbs
 
 _log = Logger()
@@ -56,6 +57,7 @@ class Api:
     """The HTTP API of one node.
 
     :param document: makes its OpenAPI document.
+    :param operators: what only operators ask for.
     :param asked: is told of each request, what it asked for (`metrics.API_VERBS`; empty for nothing that
         there is) and the status of its answer.
     """
@@ -67,12 +69,12 @@ class Api:
         security: Security,
         verbs: Verbs,
         document: Callable[[], Mapping[str, Any]],
-        look: Look,
+        operators: Iterable[OperatorRoute],
         asked: Callable[[str, int], object] = lambda verb, status: None,
     ) -> None:
         self._verbs = verbs
         self._document = document
-        self._look = look
+        self._operators = operators
         self.resource = ApiResource(self._app(), keys, security, asked)
 
     def _app(self) -> Any:
@@ -82,7 +84,7 @@ class Api:
             handler.__name__ = f"{route.verb} {route.path}"  # type: ignore[attr-defined]
             app.route(route.rule, methods=[route.method], endpoint=handler.__name__)(handler)  # type: ignore[attr-defined]
         app.route(DOCUMENT, methods=["GET"])(self._describe)
-        for scope, method, path, answer in self._look.routes():
+        for scope, method, path, answer in self._operators:
             app.route(path, methods=[method])(_scoped(scope, answer))
         app.handle_errors(Exception)(_failed)
         return app
@@ -91,7 +93,7 @@ class Api:
         return json_answer(request, self._document())
 
     def _perform(self, route: Route, verb: Verb, request: Request, **found: str) -> Deferred[bytes]:
-        caller = Caller(request.found, _peer(request))
+        caller = Caller(request.found, peer_of(request))
         # Before what is asked is looked at: who may not, learns nothing of it.
         request.asked = verb.name
         caller.key.check(verb.scope)
@@ -122,7 +124,7 @@ class ApiResource(Resource):
             self._check(request)
         except RealtimeError as error:
             if isinstance(error, Unauthorized):
-                self._security.tell("api refused", address=_peer(request), reason=error.code)
+                self._security.tell("api refused", address=peer_of(request), reason=error.code)
             body = refusal(request, error)
             self._asked("", error.status)
             request.answer(error.status, body)
@@ -216,10 +218,6 @@ def _query(request: Request) -> dict[str, str]:
     except ValueError:
         raise InvalidMessage("the query has more than 10 fields") from None
     return {name: values[-1] for name, values in parsed.items()}
-
-
-def _peer(request: Request) -> str:
-    return str(getattr(request.channel.getPeer(), "host", ""))
 
 
 def _failed(request: Request, failure: Failure) -> bytes:

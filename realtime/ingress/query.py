@@ -22,6 +22,11 @@ def query_of(request: Request) -> dict[str, str]:
         raise InvalidMessage("the query has more than 10 fields") from None
 
 
+def peer_of(request: Request) -> str:
+    """The address that a request comes from."""
+    return str(getattr(request.channel.getPeer(), "host", ""))
+
+
 def limit_of(query: dict[str, str]) -> int:
     """How much is wanted in one page.
 

@@ -25,12 +25,13 @@ class Batch:
     :ivar over: whether it was sent: nothing can be added any more.
     """
 
-    __slots__ = ("_departed", "_frames", "_riders", "_send", "_size", "over")
+    __slots__ = ("_departed", "_frames", "_riders", "_send", "_size", "_written", "over")
 
     def __init__(self, send: ISendLoop) -> None:
         self._send = send
         self._frames: list[bytes] = []
         self._size = 0
+        self._written = 0
         # WebSockets; those that have left since still stand here, and belong to no batch or another.
         self._riders: list[Any] = []
         self._departed: list[IOutlet] = []
@@ -65,7 +66,7 @@ class Batch:
 
     # -- IFlushed
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         self.over = True
         frames, riders = self._frames, self._riders
         data = frames[0] if len(frames) == 1 else b"".join(frames)
@@ -75,6 +76,7 @@ class Batch:
             if rider._turn is not self:
                 continue
             rider._turn = None
+            self._written += 1
             transport = rider.transport
             if idle(transport):
                 fds.append(transport.fileno())
@@ -84,6 +86,7 @@ class Batch:
         for index, taken in self._send(fds, data):
             # The transport meets an error itself, and then tells its protocol.
             _write(transports[index], data[max(taken, 0) :])
+        return self._written
 
 
 def _write(transport: Any, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,11 +21,18 @@ class Flusher:
     """Ends each turn by flushing who has something to say.
 
     :param send: sends what many get alike.
+    :param flushed: called with how many sockets were written to in a turn.
     """
 
-    def __init__(self, clock: IReactorTime, send: ISendLoop = send_to_all) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        send: ISendLoop = send_to_all,
+        flushed: Callable[[int], object] = lambda sockets: None,
+    ) -> None:
         self._clock = clock
         self._send = send
+        self._flushed = flushed
         self._dirty: list[IFlushed] = []
 
     def add(self, flushed: IFlushed) -> None:
@@ -39,9 +48,11 @@ class Flusher:
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
+        sockets = 0
         for flushed in dirty:
             try:
-                flushed.flush()
+                sockets += flushed.flush()
             except Exception:
                 # One broken transport must not cost the others their turn.
                 _log.failure("a transport failed")
+        self._flushed(sockets)

@@ -142,17 +142,18 @@ class PollingCarrier:
         self._paced = max(self._paced, now) + 1 / RATE
         return max(0.0, self._paced - now - BURST / RATE)
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Answer the poll, if one waits and there is something to say."""
         self._stirred = False
         if self._poll is None:
-            return
+            return 0
         packets = self._collect()
         if not packets or self._poll is None:
-            return
+            return 0
         self._answer_poll(packets)
         if packets == [CLOSE.polling]:
             self._server.clock.callLater(0, self._socket.finished)
+        return 1
 
     def expire(self) -> None:
         """Nothing came for long: end the poll, lest something on the way does."""

@@ -229,14 +229,16 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.factory.flusher.add(self)
         return left
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Write what `send` has collected."""
         turn = self._turn
-        if turn is not None:
-            if isinstance(turn, Batch):
-                turn = self._depart(turn)
-            self._turn, self._turn_size = None, 0
-            write(self.transport, b"".join(turn) if isinstance(turn, list) else turn)
+        if turn is None:
+            return 0
+        if isinstance(turn, Batch):
+            turn = self._depart(turn)
+        self._turn, self._turn_size = None, 0
+        write(self.transport, b"".join(turn) if isinstance(turn, list) else turn)
+        return 1
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """What Autobahn itself writes (handshake, close, pong) keeps its place among the rest."""

@@ -65,7 +65,8 @@ class WebSocketCarrier:
     @property
     def outlet(self) -> EngineSocket:
         """See `IWebSocketHandler`."""
-        return self._socket
+        socket: EngineSocket = self._socket
+        return socket
 
     def stir(self) -> None:
         """Send what waits, as far as the transport takes it."""

@@ -1,7 +1,8 @@
 """ITrust: what all nodes share of whom not to trust: bans, families of refresh tokens, what users sent.
 
-Bans (revocations, blocks, mutes) are few and asked for at every turn, so each node keeps all of them
-in a table; `ITrust` keeps the table in which they survive, and tells every node of a change.
+Bans (revocations, blocks, mutes, and traces, which forbid nothing) are few and asked for at every turn, so
+each node keeps all of them in a table; `ITrust` keeps the table in which they survive, and tells every
+node of a change.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 #: What a ban is of: one token by its ``jti``; the tokens of a user issued before a time; a user; a
-#: user's voice in a room.
-Kind = Literal["token", "issued", "block", "mute"]
+#: user's voice in a room. Or a user of whom the log tells each message (`traces`).
+Kind = Literal["token", "issued", "block", "mute", "trace"]
 
 #: Bans at once, at most.
 MAX_BANS: Final = 100_000

@@ -34,6 +34,7 @@ class NodesAttackTests(AttackCase):
         await self._start(RATE_LIMIT_MAX_MESSAGES=str(limit))
         await self._revoked()
         await self._muted()
+        await self._traced()
         await self._refresh_reused()
         await self._flooding(limit)
 
@@ -59,9 +60,14 @@ class NodesAttackTests(AttackCase):
             await raw.until(code.encode(), SOON)
             self.assertLess(self.seconds() - began, 1.0)
             raw.drop()
+
+            async def refused() -> bool:
+                return await self.refusal(token) == code  # noqa: B023  awaited before the next turn
+
             for node in (a, b, c):
                 self.service = node
-                self.assertEqual(await self.refusal(token), code)
+                # that one node has heard of it does not say that another has
+                await self.until(refused, "the node to hear of it")
                 self.assertEqual(await self.refusal(token, pid=answer["pid"]), code)
             self.assertEqual((await c.request("DELETE", path)).body, {"lifted": True})
 
@@ -85,6 +91,27 @@ class NodesAttackTests(AttackCase):
             return bool(not answer["ok"] and answer["error"]["code"] == "room.muted")
 
         await self.until(muted, "the other node to mute")
+
+    async def _traced(self) -> None:
+        """Who is traced through one node is so on another, in its log and no other."""
+        a, b, c = self.nodes
+        raw, _ = await self.at(b, self.token("dave"))
+        await raw.until(b"system:connected", SOON)
+        self.assertEqual((await a.request("PUT", "/v1/users/dave/trace", {"seconds": 60})).status, 200)
+        await self._logged(b, "dave is traced")
+        await self.call(raw, "room:join", {"roomId": "den"})
+        await self.call(raw, "room:message", {"roomId": "den", "text": "x"})
+        for line in ("trace: dave sent room:message", "trace: dave gets room:message"):
+            await self._logged(b, line)
+            self.assertEqual([node.entries(line) for node in (a, c)], [[], []])
+        self.assertEqual((await c.request("DELETE", "/v1/users/dave/trace")).body, {"lifted": True})
+        await self._logged(b, "dave is traced no more")
+
+    async def _logged(self, node: Service, message: str) -> None:
+        async def there() -> bool:
+            return bool(node.entries(message))
+
+        await self.until(there, f"{message!r} in the log")
 
     async def _refresh_reused(self) -> None:
         """A refresh token that was used on one node is used on all: its family ends."""

@@ -6,6 +6,7 @@ import itertools
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -325,13 +326,18 @@ class ServerTests(LinkCase):
         await self.reach(lambda: link.trouble == "unknown_host", "the link to say why")
 
     async def test_slow_server(self) -> None:
-        """A server that is slow to answer, but within the time-out, is not left."""
+        """A server that is slow to answer, but within the time-out, is not left; what was slow is told."""
         await self.start_server()
-        link = await self.link()
+        told: list[Any] = []
+        link = await self.link(slow=0.2, on_slow=lambda *slow: told.append(slow))
         for _ in range(3):
             await self.server.command("DEBUG", "SLEEP", 0.3)
             self.assertEqual(await link.command("PING"), b"PONG")
-        self.assertEqual(self.counts.downs, 0)
+        self.assertEqual((self.counts.downs, told), (0, []))
+        await link.command("DEBUG", "SLEEP", 0.3)
+        ((name, command, seconds),) = told
+        self.assertEqual((name, command), ("publish", ("DEBUG", "SLEEP", 0.3)))
+        self.assertGreaterEqual(seconds, 0.3)
 
 
 class TLSTests(LinkCase):

@@ -50,6 +50,17 @@ class ScriptTests(LinkCase):
         with self.assertRaises(KeyError):
             scripts.run(link, "prelude")
 
+    def test_called(self) -> None:
+        """A command is called by its first word, a script by its name, and by nothing that it is about."""
+        scripts = self.scripts(a="return 'a'", b="return 'b'")
+        for command, name in (
+            (("EVALSHA", scripts._digests["b"], 0, "run", "alice"), "b.lua"),
+            (("EVAL", scripts._texts["a"], 0), "a.lua"),
+            (("EVALSHA", "unknown", 0), "EVALSHA"),
+            (("GET", "key"), "GET"),
+        ):
+            self.assertEqual(scripts.called(command), name)
+
     async def test_loaded(self) -> None:
         """A link loads what the server lacks before it is up; then each run is one command."""
         await self.start_server()

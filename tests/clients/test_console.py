@@ -99,7 +99,7 @@ class ConsoleTests(LiveCase):
         self.assertEqual(await page.do("texts", "#done"), [""])
         await page.do("click", "button.danger")
         await page.do("click", "#confirm-yes")
-        await page.do("see", "#done", text="1 connections of alice were ended")
+        await page.do("see", "#done", text="1 connection was ended: alice")
         await alice.event("system:error", code="connection.kicked")
         await alice.report("disconnect")
         await page.do("see", ".facts", text="offline")

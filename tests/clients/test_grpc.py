@@ -134,6 +134,9 @@ class RoadTests(GrpcCase):
         _, first = await self.http("publish", request)
         _, second = await client.verb("publish", request)
         self.assertEqual((second["id"], second["repeated"]), (first["id"], True))
+        for verb, status, count in (("publish", "200", 1), ("publish", "401", 0)):
+            counted = await self.service.metric("realtime_grpc_requests_total", verb=verb, status=status)
+            self.assertEqual(counted, count)
         streamed = await client.call(
             "PublishStream", iter([message(pb.PublishRequest.DESCRIPTOR, request)] * 2)
         )

@@ -13,7 +13,7 @@ from tests.clients.children import Late
 from tests.clients.recorders import Recording
 from tests.redis_servers import until
 
-from .case import ROOMS, FaultCase, recoveries
+from .case import FaultCase, recoveries
 from .fleet import Node
 from .haproxy import Haproxy
 from .scale import dice, scaled
@@ -26,6 +26,10 @@ WAYS: tuple[dict[str, Any], ...] = (
 )
 #: Connections that a node may close per second.
 RATE = scaled(10, 100)
+#: Rooms, of about 15 members each, as the rooms of events are: every member is told of every newcomer.
+ROOMS = tuple(f"event:{number}" for number in range(scaled(3, 300)))
+#: Clients that come at a time, before anything is measured.
+COME = 200
 
 
 class Arrivals:
@@ -83,7 +87,7 @@ class RollingTests(FaultCase):
         clients = await self.mixed(haproxy, throw, count)
         way = await self.plain()
         users = tuple(f"user{n}" for n in range(count))
-        traffic = self.traffic(throw, users, shapes=("booking", "user", "event"))
+        traffic = self.traffic(throw, users, rooms=ROOMS, shapes=("booking", "user", "event"))
         seconds = scaled(12, 150)
         flowing = ensureDeferred(self.flow(way, traffic, seconds * scaled(40, 200), scaled(40, 200)))
         arrivals = Arrivals(fleet.nodes)
@@ -124,9 +128,10 @@ class RollingTests(FaultCase):
             token = self.token(user, rooms=["*"])
             options = WAYS[number % len(WAYS)]
             made.append(self.recorders.record(haproxy.url, token, user, rooms, **options))
-        try:
-            await self.recorders.settled(*made, seconds=scaled(30, 120))
-        except Late:
-            print("\n".join(haproxy.log[-10:]))
-            raise
+            if len(made) % COME == 0 or len(made) == count:
+                try:
+                    await self.recorders.settled(*made[-COME:], seconds=30)
+                except Late:
+                    print("\n".join(haproxy.log[-10:]))
+                    raise
         return made

@@ -100,7 +100,7 @@ class ApiCase(SynchronousTestCase):
             security=security,
             verbs=verbs,
             document=lambda: document(RULES),
-            look=Look(self.bus.clock, inquiries, self.bus.broker),
+            operators=Look(self.bus.clock, inquiries, self.bus.broker).routes(),
         )
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> Answer:

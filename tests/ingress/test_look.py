@@ -37,7 +37,7 @@ class LookCase(SynchronousTestCase):
             security=node.guard.security,
             verbs=node.verbs,
             document=dict,
-            look=Look(self.clock, node.inquiries, node.broker),
+            operators=Look(self.clock, node.inquiries, node.broker).routes(),
         )
         self.exchange = self.connect()
 

@@ -25,8 +25,13 @@ DOCKER = ROOT / "docker"
 BASE = DOCKER / "kubernetes"
 #: Of Kubernetes: the newest whose schemas the validator has, and the oldest that we speak for.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
-#: What the Prometheus Operator brings, which has no schema here.
-OPERATOR = {"ServiceMonitor", "PrometheusRule"}
+#: What the Prometheus Operator brings, and the types that its objects of ours are made of.
+OPERATOR = {
+    "ServiceMonitor": ("ServiceMonitorSpec", "Endpoint"),
+    "PrometheusRule": ("PrometheusRuleSpec", "RuleGroup", "Rule"),
+}
+CLIENTS = ROOT / "tests/clients"
+TYPES = CLIENTS / "node_modules/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -132,8 +137,33 @@ class ImageTests(SynchronousTestCase):
         return {name: value for name, value in pairs.items() if name in SETTINGS}
 
 
+def fields(value: Any) -> set[str]:
+    """The names of all fields in an object, but for those in maps, whose names are free."""
+    if isinstance(value, list):
+        return set().union(*map(fields, value))
+    if not isinstance(value, dict):
+        return set()
+    free = {"labels", "annotations", "selector"}
+    return set(value).union(*(fields(one) for name, one in value.items() if name not in free))
+
+
 class ComposeTests(SynchronousTestCase):
     """docker/compose.yml."""
+
+    def test_schema(self) -> None:
+        """It is valid against the Compose specification's schema; a field that there is not is refused."""
+        check = str(Path(sys.executable).with_name("check-jsonschema"))
+        text = (DOCKER / "compose.yml").read_text()
+        wrong = Path(self.mktemp())
+        wrong.write_text(text.replace("stop_grace_period", "stop_grace_time"))
+        for path, status in ((DOCKER / "compose.yml", 0), (wrong, 1)):
+            done = subprocess.run(
+                [check, "--builtin-schema", "vendor.compose-spec", "--force-filetype", "yaml", str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(done.returncode, status, done.stdout + done.stderr)
 
     def setUp(self) -> None:
         self.services = yaml.safe_load((DOCKER / "compose.yml").read_text())["services"]
@@ -184,12 +214,32 @@ class ManifestTests(SynchronousTestCase):
 
     def test_schemas(self) -> None:
         """Each is valid against the published schemas, strictly."""
-        for name, one in self.made.items():
+        for one in self.made.values():
             if one["kind"] not in OPERATOR:
                 for version in VERSIONS:
                     kubernetes_validate.validate(one, version, strict=True)
-            else:
-                self.assertEqual(one["apiVersion"], "monitoring.coreos.com/v1", name)
+
+    def test_operator(self) -> None:
+        """The Operator's objects are valid by its schemas, and have no field that those lack."""
+        ours = [one for one in self.made.values() if one["kind"] in OPERATOR]
+        self.assertEqual({one["kind"] for one in ours}, set(OPERATOR))
+        wrong = json.loads(json.dumps(ours[0]))
+        wrong["spec"]["endpoints" if "endpoints" in wrong["spec"] else "groups"] = 5
+        done = subprocess.run(
+            [program("node"), "operator.mjs"],
+            cwd=CLIENTS,
+            input=json.dumps([*ours, wrong]),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        *faults, refused = json.loads(done.stdout or f"[{done.stderr!r}]")
+        self.assertEqual((faults, bool(refused)), ([""] * len(ours), True))
+        for one in ours:
+            texts = [(TYPES / f"{name}.d.ts").read_text() for name in OPERATOR[one["kind"]]]
+            lines = [line for text in texts for line in text.splitlines()]
+            known = {found[1] for found in map(re.compile(r' {4}"(\w+)"\??:').match, lines) if found}
+            self.assertEqual(fields(one["spec"]) - known, set())
 
     def test_all_files_are_in_the_base(self) -> None:
         listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]

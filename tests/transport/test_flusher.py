@@ -25,31 +25,34 @@ class FlusherTests(SynchronousTestCase):
     def test_at_the_end_of_the_turn(self) -> None:
         """Who was added is flushed once the turn ends, and only then."""
         clock, flushed = Clock(), []
+        counts: list[int] = []
 
         class One:
-            def flush(self) -> None:
+            def flush(self) -> int:
                 flushed.append(self)
+                return 1
 
-        flusher, one, two = Flusher(clock), One(), One()
+        flusher, one, two = Flusher(clock, flushed=counts.append), One(), One()
         flusher.add(one)
         flusher.add(two)
         self.assertEqual((flushed, len(clock.getDelayedCalls())), ([], 1))
         clock.advance(0)
         self.assertEqual(flushed, [one, two])
         clock.advance(0)
-        self.assertEqual(len(flushed), 2)
+        self.assertEqual((len(flushed), counts), (2, [2]))
 
     def test_one_that_fails(self) -> None:
         """One broken transport does not cost the others their turn."""
         clock, flushed = Clock(), []
 
         class Broken:
-            def flush(self) -> None:
+            def flush(self) -> int:
                 raise OSError("gone")
 
         class Whole:
-            def flush(self) -> None:
+            def flush(self) -> int:
                 flushed.append(self)
+                return 1
 
         flusher, whole = Flusher(clock), Whole()
         flusher.add(Broken())

@@ -71,10 +71,11 @@ class TrustContract:
             Ban("issued", "alice", before=self.wall() + 0.25),
             Ban("block", "böb@example.com"),
             Ban("mute", mute_key("event:42", "bob")),
+            Ban("trace", "carol", until=self.wall() + 100),
         ]
         for ban in bans:
             await trust.ban(ban)
-        await self.heard(listener, 4)
+        await self.heard(listener, 5)
         self.assertEqual(listener.changes, [Change(ban) for ban in bans])
         await trust.stop()
         again = await self.started(trust)
@@ -86,7 +87,7 @@ class TrustContract:
         self.assertFalse(await trust.lift("token", "böb@example.com"))
         await self.heard(again, 1)
         self.assertEqual(again.changes, [Change(bans[2], lifted=True)])
-        self.assertEqual(len(listener.changes), 4)
+        self.assertEqual(len(listener.changes), 5)
 
     def test_replaced(self) -> Any:
         """A second ban of one kind and key takes the place of the first."""

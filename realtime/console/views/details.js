@@ -44,7 +44,8 @@ class Detail {
       if (!(await confirmed(`Disconnect ${user}?`, text, "Disconnect"))) return;
       const told = await this.app.guard(() => kick(user));
       if (told) {
-        this.app.tell(`${number(told.disconnected)} connections of ${user} were ended.`);
+        const ended = told.disconnected === 1 ? "1 connection was" : `${number(told.disconnected)} connections were`;
+        this.app.tell(`${ended} ended: ${user}.`);
         this.load();
       }
     };

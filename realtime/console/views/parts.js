@@ -3,7 +3,7 @@ import { make } from "../dom.js";
 
 export const number = (value) => Math.round(value).toLocaleString("en");
 
-export const decimal = (value) => (value < 10 ? value.toFixed(1) : number(value));
+export const decimal = (value) => (value && value < 10 ? value.toFixed(1) : number(value));
 
 export const bytes = (value) =>
   value < 1e3 ? `${number(value)} B` : value < 1e6 ? `${number(value / 1e3)} KB` : value < 1e9 ? `${decimal(value / 1e6)} MB` : `${decimal(value / 1e9)} GB`;
