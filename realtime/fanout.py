@@ -29,13 +29,22 @@ class Fanout:
     """Delivers publications to local connections.
 
     :param wall: seconds since the epoch.
+    :param receipted: called with each publication that has a receipt, and those to whom it was written.
     """
 
-    def __init__(self, rooms: Rooms, rights: Rights, metrics: Metrics, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        rights: Rights,
+        metrics: Metrics,
+        wall: Callable[[], float],
+        receipted: Callable[[Publication, Iterable[Connection]], object] = lambda publication, to: None,
+    ) -> None:
         self._rooms = rooms
         self._rights = rights
         self._metrics = metrics
         self._wall = wall
+        self._receipted = receipted
 
     def deliver(self, publication: Publication) -> None:
         if publication.expires and publication.over(self._wall()):
@@ -68,6 +77,8 @@ class Fanout:
                 _log.failure("a transport failed; its connection is closed")
                 _give_up(outlet)
         self._metrics.sending = ""
+        if publication.receipt:
+            self._receipted(publication, [c for c in receivers if _concerned(sent, c)])
         late = self._wall() - publication.time / 1000
         counts = [(protocol, count) for _, count, protocol in sent.values()]
         self._metrics.delivered(publication.event, counts, late, len(publication.data))
@@ -118,6 +129,11 @@ class Fanout:
         if audience.except_connections:
             excepted.update(c for c in receivers if c.id in audience.except_connections)
         return excepted
+
+
+def _concerned(sent: dict[Hashable, list[Any]], connection: Connection) -> bool:
+    entry = sent.get(connection.encoding)
+    return entry is not None and entry[0] is not NOTHING
 
 
 def _encoded(connection: Connection, publication: Publication) -> Frame:

@@ -63,7 +63,7 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 API_VERBS: Final = (
     *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
     *("history_remove", "kick", "move", "disconnect"),
-    *("nodes", "users", "connections", "connection", "events"),
+    *("nodes", "users", "connections", "connection", "events", "receipt"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
@@ -76,6 +76,10 @@ RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap"
 
 #: Whose rate limit was reached: those of messages (`limits.Scope`), and that of connecting.
 SCOPES: Final = ("connection", "user", "address", "event", "handshake")
+
+#: What becomes of publications with a receipt, by connections: the ranks of `broker.receipts`, who did not
+#: acknowledge in time, who is awaited no more since too many were; and, by receipts, those that had to go.
+RECEIPTED: Final = ("targeted", "written", "acknowledged", "expired", "dropped", "forgotten")
 
 #: What became of what clients said.
 MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")
@@ -258,6 +262,9 @@ class Metrics:
         self._log_bytes = gauge("log_bytes", "Bytes of payloads kept for recovery and history.")
         self._channels = gauge("channels", "Channels whose log is kept.")
         self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
+        self._receipts_awaited = gauge(
+            "receipts_awaited", "Receivers of publications whose receipts are still awaited."
+        )
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
         self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
         self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
@@ -348,6 +355,12 @@ class Metrics:
         self._repeated = self._counter(
             "publications_repeated", "Publications known by their idempotency key."
         )
+        self._receipted = self._counts(
+            "receipts",
+            "Receivers of publications with a receipt, by what became of them.",
+            "what",
+            RECEIPTED,
+        )
 
     def watch(
         self,
@@ -358,6 +371,7 @@ class Metrics:
         members: Callable[[], float],
         queue_bytes: Callable[[], float],
         strangers: Callable[[], float],
+        receipts: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
@@ -369,6 +383,7 @@ class Metrics:
         self._members.set_function(members)
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
+        self._receipts_awaited.set_function(receipts)
 
     def watch_health(
         self,
@@ -500,6 +515,10 @@ class Metrics:
     def repeated(self) -> None:
         """A publication was known by its idempotency key, and not delivered again."""
         self._repeated.add()
+
+    def receipted(self, what: str, count: int = 1) -> None:
+        """So many receivers of a publication with a receipt came so far; `what` is one of `RECEIPTED`."""
+        self._receipted.add(what, count)
 
     def recovered(self, result: str) -> None:
         """A client asked to take up a session; `result` is one of `RECOVERIES`."""

@@ -53,6 +53,8 @@ from .notices import Notices
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
+from .receipt_watches import ReceiptWatches
+from .receipts import Receipts
 from .rooms import Rooms
 from .router import Router
 from .session_rules import SessionRules
@@ -137,7 +139,20 @@ class Node(MultiService):
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
-        self.fanout = Fanout(self.rooms, self.guard.policy.rights, self.metrics, wall)
+        self.receipt_store = bus.receipts(
+            self.broker, settings, wall, partial(self.metrics.receipted, "forgotten")
+        )
+        self.receipts = Receipts(
+            clock,
+            self.receipt_store,
+            self.metrics,
+            timeout=settings.receipt_timeout,
+            named=settings.receipt_max_connections,
+        )
+        self.receipt_watches = ReceiptWatches(clock, wall, self.receipt_store)
+        self.fanout = Fanout(
+            self.rooms, self.guard.policy.rights, self.metrics, wall, self.receipts.delivered
+        )
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -170,6 +185,7 @@ class Node(MultiService):
             notices=self.notices,
             moving=self.moving,
             banned=self.guard.banned,
+            receipts=self.receipt_watches.changed,
             inquiries=self.inquiries,
         )
         self.guard.watch(self.connections, self.sessions.memberships, self.sessions.endings)
@@ -270,6 +286,7 @@ class Node(MultiService):
             notices=self.notices,
             metrics=self.metrics,
             security=self.guard.security,
+            receipts=self.receipts,
         )
 
     def _router(self) -> Router:
@@ -305,6 +322,7 @@ class Node(MultiService):
             limit=self.guard.policy.limit,
             notices=self.notices,
             metrics=self.metrics,
+            receipts=self.receipts,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
         )
@@ -324,6 +342,7 @@ class Node(MultiService):
             max_history=settings.room_message_history,
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             node=(self.id, __version__),
+            receipts=self.receipt_store,
         )
 
     def _grpc(self) -> GrpcRoad:
@@ -346,6 +365,7 @@ class Node(MultiService):
             security=self.guard.security,
             verbs=self.verbs,
             watching=self.watching,
+            receipts=self.receipt_watches,
             metrics=self.metrics,
             ready=lambda: not self.health.causes(),
             listening=listening,
@@ -462,6 +482,7 @@ class Node(MultiService):
             members=lambda: self.rooms.memberships,
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
+            receipts=lambda: self.receipts.awaited,
         )
         self.metrics.watch_health(
             version=__version__,
@@ -567,6 +588,7 @@ class Node(MultiService):
         self.guard.start()
         self.sessions.start()
         self.presence.start()
+        self.receipts.start()
         self.pulse.start()
         if self.grpc is not None:
             self.grpc.start()
@@ -592,6 +614,8 @@ class Node(MultiService):
             await self.grpc.stop()
         self.sessions.stop()
         self.presence.stop()
+        self.receipt_watches.stop_all()
+        await self.receipts.stop()
         self.pulse.stop()
         if self.certificates is not None:
             self.certificates.stop()

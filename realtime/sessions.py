@@ -36,6 +36,7 @@ from .messages import Connect, Identity, Owner
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
+from .receipts import Receipts
 from .recovery import Recovery
 from .rights import Rights
 from .rooms import Rooms
@@ -73,6 +74,7 @@ class Sessions:
         notices: Notices,
         metrics: Metrics,
         security: Security,
+        receipts: Receipts,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -136,6 +138,7 @@ class Sessions:
             endings=self.endings,
             notices=notices,
             metrics=metrics,
+            receipts=receipts,
         )
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)

@@ -41,6 +41,7 @@ class MetricsTests(SynchronousTestCase):
             members=lambda: 9,
             queue_bytes=lambda: 100,
             strangers=lambda: 54,
+            receipts=lambda: 0,
         )
         self.metrics.watch_logs(
             entries=lambda: 50, size=lambda: 51, channels=lambda: 52, sessions=lambda: 53

@@ -152,13 +152,14 @@ class NodeLink(asyncio.Protocol):
             self._waiting.pop(number, None)
 
     async def watch(
-        self, key: bytes, peer: str, users: tuple[str, ...]
+        self, key: bytes, peer: str, asked: realtime_pb2.WatchRequest
     ) -> AsyncGenerator[pipe.Happened, None]:
         """What happens, until it is not wanted any more."""
         number = self._number()
         queue: asyncio.Queue[pipe.Happened | Refusal] = asyncio.Queue(MAX_BEHIND)
         self._watching[number] = queue
-        self.say(pipe.Watch(number, key, peer, users))
+        of = (tuple(asked.user_ids), tuple(asked.kinds), tuple(asked.receipt_ids))
+        self.say(pipe.Watch(number, key, peer, *of))
         try:
             while True:
                 happened = await queue.get()
@@ -268,8 +269,7 @@ class Roads:
     async def _watch(
         self, request: realtime_pb2.WatchRequest, context: Context
     ) -> AsyncIterator[realtime_pb2.WatchResponse]:
-        users = tuple(request.user_ids)
-        watching = self._link.watch(key_of(context), context.peer(), users)
+        watching = self._link.watch(key_of(context), context.peer(), request)
         try:
             async with contextlib.aclosing(watching):
                 async for happened in watching:

@@ -17,11 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..api_keys import ApiKeys
-from ..errors import InternalError, RealtimeError, Unauthorized, UnknownEvent
+from ..broker.receipts import Receipt
+from ..errors import InternalError, InvalidMessage, RealtimeError, Unauthorized, UnknownEvent
 from ..front import pipe
 from ..metrics import Metrics
+from ..receipt_watches import ReceiptWatches
 from ..security import Security
 from ..watching import Watching
+from .shapes import MAX_NAMES, receipt_told
 from .verbs import VERBS, Caller, Verbs
 
 _log = Logger()
@@ -31,6 +34,9 @@ AGAIN: Final = 1.0
 FORCE: Final = 3.0
 #: Seconds between two looks at whether the node is ready.
 LOOK: Final = 0.5
+
+#: What can be watched; the first is what is meant by nothing.
+KINDS: Final = ("presence", "receipts")
 
 _MODULE: Final = "realtime.front.server"
 #: The directory from which this package comes.
@@ -54,6 +60,7 @@ class GrpcRoad:
         security: Security,
         verbs: Verbs,
         watching: Watching,
+        receipts: ReceiptWatches,
         metrics: Metrics,
         ready: Callable[[], bool],
         listening: Callable[[int], object],
@@ -64,6 +71,7 @@ class GrpcRoad:
         self._security = security
         self._verbs = verbs
         self._watching = watching
+        self._receipts = receipts
         self._metrics = metrics
         self._ready = ready
         self._listening = listening
@@ -142,11 +150,24 @@ class GrpcRoad:
         :raises RealtimeError: they may not.
         """
         self.caller(watch.key, watch.peer).key.check("read")
-        self._watching.start(who, frozenset(watch.users), told)
+        kinds = set(watch.kinds) or {KINDS[0]}
+        if kinds - set(KINDS):
+            raise InvalidMessage(f"kinds: expected some of {', '.join(KINDS)}")
+        if len(watch.receipts) > MAX_NAMES or len(watch.users) > MAX_NAMES:
+            raise InvalidMessage(f"at most {MAX_NAMES} receipts, and as many users")
+        if "presence" in kinds:
+            self._watching.start(who, frozenset(watch.users), told)
+        if "receipts" in kinds:
+
+            def receipted(receipt: Receipt, now: float) -> None:
+                told("receipt", msgspec.json.encode(receipt_told(receipt, now)))
+
+            self._receipts.start(who, frozenset(watch.receipts), receipted)
 
     def unwatch(self, who: object) -> None:
         """They want it no more."""
         self._watching.stop(who)
+        self._receipts.stop(who)
 
     @property
     def clock(self) -> Any:

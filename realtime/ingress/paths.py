@@ -12,7 +12,7 @@ import msgspec
 DOCUMENT: Final = "/v1/openapi.json"
 
 #: Names in paths that may hold a slash, once decoded.
-_ANY: Final = frozenset(("userId", "tokenId"))
+_ANY: Final = frozenset(("userId", "tokenId", "id"))
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -44,6 +44,7 @@ ROUTES: Final = (
     Route("POST", "/v1/publish", "publish", body=True),
     Route("POST", "/v1/broadcast", "broadcast", body=True),
     Route("POST", "/v1/batch", "batch", body=True),
+    Route("GET", "/v1/receipts/{id}", "receipt"),
     Route("GET", "/v1/info", "info"),
     Route("GET", "/v1/connections/count", "count"),
     Route("GET", "/v1/rooms", "rooms", {"after": str, "limit": int}),

@@ -26,12 +26,14 @@ class Options(msgspec.Struct, frozen=True):
 
     :ivar loss: its loss class; None for that of its event. What may be dropped is not logged.
     :ivar ttl: milliseconds after which nobody gets it; None for never.
+    :ivar receipt: whether it is to be known who got it.
     """
 
     except_users: frozenset[str] = frozenset()
     except_connections: frozenset[str] = frozenset()
     loss: LossClass | None = None
     ttl: int | None = None
+    receipt: bool = False
 
 
 _NO_OPTIONS: Final = Options()
@@ -180,6 +182,8 @@ def _publication(route: Route, audience: Audience, now: int) -> Publication:
 def _with(publication: Publication, options: Options) -> Publication:
     loss = options.loss
     logged = publication.logged if loss is None else loss != Loss.DROP.value
+    if options.receipt and not logged:
+        raise InvalidPublication("receipt: what may be dropped, and is not kept for recovery, has none")
     audience = msgspec.structs.replace(
         publication.audience,
         except_users=options.except_users,
@@ -195,6 +199,7 @@ def _with(publication: Publication, options: Options) -> Publication:
         and not (audience.except_users or audience.except_connections),
         loss=loss or "",
         expires=0 if options.ttl is None else publication.time + options.ttl,
+        receipt=options.receipt,
     )
 
 

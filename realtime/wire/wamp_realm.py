@@ -77,6 +77,8 @@ class Encoder:
         if publication.publisher is not None:
             user, connection = publication.publisher
             details = {"publisher": session_number(connection), "publisher_authid": user}
+        if publication.receipt:
+            details["receipt"] = True
         return self.events(self._topic, personal, self._number, matching, self._body, details)
 
     def events(

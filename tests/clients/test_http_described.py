@@ -39,4 +39,4 @@ class DescribedTests(LiveCase):
         child.start(command, environ, directory)
         await within(SECONDS, child.ended(), lambda: f"its end: {lines[-20:]}")
         self.assertEqual(child.status, 0, "\n".join(lines))
-        self.assertTrue(any("Tested: 21" in line for line in lines), "\n".join(lines))
+        self.assertTrue(any("Tested: 22" in line for line in lines), "\n".join(lines))

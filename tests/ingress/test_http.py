@@ -93,6 +93,7 @@ class ApiCase(SynchronousTestCase):
             max_history=10,
             max_history_bytes=1000,
             node=("n1", "1.0"),
+            receipts=self.bus.receipts,
         )
         inquiries = Inquiries(self.bus.clock, "n1", self.bus.broker, {}, alone=True)
         return Api(
