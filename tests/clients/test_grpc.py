@@ -117,21 +117,28 @@ class RoadTests(GrpcCase):
             self.assertEqual((await self.http(verb, request))[0], code, (verb, change))
 
     async def test_one_key(self) -> None:
-        """One idempotency key by HTTP, gRPC, Redis Streams and a service's socket: one delivery."""
+        """One idempotency key by HTTP, gRPC, Redis and a service's socket, over two nodes: one delivery."""
         redis = RedisServer(self.directory())
         await redis.start()
         self.addCleanup(redis.stop)
+        other = await self.start_service(REDIS_URL=redis.url)
         client = await self.start_grpc(REDIS_URL=redis.url)
+        nodes = (other, self.service)
 
         async def ready() -> bool:
-            told = await self.service.request("GET", "/health/ready", listener="HEALTH_CHECK_PORT")
-            return told.status == 200
+            told = [
+                await node.request("GET", "/health/ready", listener="HEALTH_CHECK_PORT") for node in nodes
+            ]
+            return all(one.status == 200 for one in told)
 
-        await self.until(ready, "the node to hear what is published on Redis")
+        await self.until(ready, "the nodes to hear what is published on Redis")
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
+        bob = await self.connect(driver, "bob", url=other.url)
         request = {**PUBLICATION, "messageId": "m-1"}
-        _, first = await self.http("publish", request)
+        first = (await other.request("POST", "/v1/publish", request)).body
+        _, again = await self.http("publish", request)
+        self.assertEqual((again["id"], again["repeated"]), (first["id"], True))
         _, second = await client.verb("publish", request)
         self.assertEqual((second["id"], second["repeated"]), (first["id"], True))
         streamed = await client.call(
@@ -142,17 +149,18 @@ class RoadTests(GrpcCase):
         await redis.command("XADD", "realtime:events", "*", *fields)
         await redis.command("PUBLISH", "system:news", '{"a":1,"messageId":"m-1"}')
         token = self.token("booking", service={"scopes": ["publish"]})
-        service = await self.connect(driver, None, auth={"token": token})
+        service = await self.connect(driver, None, url=other.url, auth={"token": token})
         answer = self.accepted(await service.call("service:publish", request))
         self.assertEqual((answer["id"], answer["repeated"]), (first["id"], True))
 
         async def taken() -> bool:
-            metric = "realtime_publications_total"
-            return await self.service.metric(metric, kind="system", outcome="repeated") >= 6
+            labels = {"kind": "system", "outcome": "repeated"}
+            return sum([await node.metric("realtime_publications_total", **labels) for node in nodes]) >= 7
 
         await self.until(taken, "what was published on Redis is taken")
         await self.barrier()
-        self.assertEqual(len(alice.events("system:news")), 1)
+        for user in (alice, bob):
+            self.assertEqual(len(user.events("system:news")), 1)
 
 
 class OtherNodeTests(GrpcCase):
