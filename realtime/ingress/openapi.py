@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import NotFound, RealtimeError, Unauthorized
 from ..names import FORBIDDEN_IN_USERS, NAME_LENGTH
 from ..routing import MAX_CHANNEL, SHARED, Target
-from .paths import ROUTES, Route
+from .paths import INTERNAL, ROUTES, Route
 from .shapes import MAX_MESSAGE_ID, MAX_NAMES
 from .verbs import COMMON, VERBS, Verb
 
@@ -50,7 +50,8 @@ def document(rules: Mapping[str, Target]) -> dict[str, Any]:
         "info": {
             "title": "realtime",
             "version": __version__,
-            "description": "What other services can ask of the realtime service.",
+            "description": "What other services can ask of the realtime service. Not part of it, and to be"
+            f" changed without notice, is what the console asks: {', '.join(INTERNAL)}.",
         },
         "paths": paths,
         "security": [{"key": []}],

@@ -11,6 +11,9 @@ import msgspec
 #: Where the API says what it is.
 DOCUMENT: Final = "/v1/openapi.json"
 
+#: What the console asks by (`look`), which is not described there.
+INTERNAL: Final = ("/v1/nodes", "/v1/users", "/v1/connections", "/v1/connections/{connectionId}")
+
 #: Names in paths that may hold a slash, once decoded.
 _ANY: Final = frozenset(("userId", "tokenId", "id"))
 
