@@ -283,6 +283,8 @@ class _Front(ProcessProtocol):
             self._refused(Failure(), watch.id)
         else:
             self._watches.add(watch.id)
+            # From here on it is told.
+            self.say(pipe.Done(watch.id, b""))
 
     def childConnectionLost(self, childFD: int) -> None:
         self._deaf = self._deaf or childFD == pipe.FROM_NODE

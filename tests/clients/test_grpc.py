@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -263,6 +265,14 @@ class ServiceTests(GrpcCase):
             await client.call("PublishStream", requests(), metadata=())
         self.assertIs(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
+        def slowly() -> Any:
+            yield from itertools.islice(requests(), 1)
+            time.sleep(0.2)
+
+        with self.assertRaises(grpc.RpcError) as raised:
+            await client.call("PublishStream", slowly(), metadata=())
+        self.assertIs(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
     async def standard(self, client: GrpcClient) -> None:
         """The standard services, with standard clients."""
         health = health_pb2_grpc.HealthStub(client.channel)
@@ -286,8 +296,11 @@ class ServiceTests(GrpcCase):
         every = client.stub.Watch(pb.WatchRequest(), metadata=client.metadata, timeout=60)
         for stream in (watch, every):
             self.addCleanup(stream.cancel)
-        # Calls of one channel begin in order, and the pipe keeps it.
-        await client.call("Info", pb.InfoRequest())
+            await deferToThread(stream.initial_metadata)
+        bad = client.stub.Watch(pb.WatchRequest(kinds=["weather"]), metadata=client.metadata, timeout=20)
+        with self.assertRaises(grpc.RpcError) as raised:
+            await deferToThread(next, bad)
+        self.assertEqual(code_of(raised.exception), "message.invalid")
         alice = await self.connect(driver, "alice")
         bob = await self.connect(driver, "bob")
         self.accepted(await bob.call("user:presence", {"status": "busy", "text": "é"}))
