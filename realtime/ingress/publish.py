@@ -37,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 _NO_OPTIONS: Final = Options()
+_RECEIPT: Final = Options(receipt=True)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -83,8 +84,13 @@ class Ingest:
         :returns: fires when the broker has taken it; fails with `UnknownChannel`, `NoOwner`,
             `InvalidPublication`, `MessageTooLarge` or `BrokerUnavailable`.
         """
-        work = self._publish(channel, data, message_id, options)
-        return Deferred.fromCoroutine(self._counted(channel, work))
+        return Deferred.fromCoroutine(self.take(channel, data, message_id, options))
+
+    async def take(
+        self, channel: str, data: bytes, message_id: str | None = None, options: Options = _NO_OPTIONS
+    ) -> Accepted:
+        """See `publish`."""
+        return await self._counted(channel, self._publish(channel, data, message_id, options))
 
     def broadcast(
         self,
@@ -201,6 +207,15 @@ def _with(publication: Publication, options: Options) -> Publication:
         expires=0 if options.ttl is None else publication.time + options.ttl,
         receipt=options.receipt,
     )
+
+
+def receipted(prepared: Prepared, name: str) -> Prepared:
+    """The same with a receipt, and this id.
+
+    :raises InvalidPublication: it has none, see `Options`.
+    """
+    publication, key = prepared
+    return msgspec.structs.replace(_with(publication, _RECEIPT), id=name), key
 
 
 def _key(channel: str, message_id: str) -> str:

@@ -243,6 +243,7 @@ class ServiceTests(GrpcCase):
             await self.failure(client, "Block", block), (code.FAILED_PRECONDITION, "trust.past")
         )
         await self.streams(client)
+        await self.held_back(client)
         await self.standard(client)
 
     async def streams(self, client: GrpcClient) -> None:
@@ -272,6 +273,28 @@ class ServiceTests(GrpcCase):
         with self.assertRaises(grpc.RpcError) as raised:
             await client.call("PublishStream", slowly(), metadata=())
         self.assertIs(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
+    async def held_back(self, client: GrpcClient) -> None:
+        """What a node that stands still does not take waits at the client; then nothing of it is lost."""
+        drawn = 0
+
+        def requests() -> Any:
+            nonlocal drawn
+            for _ in range(3000):
+                drawn += 1
+                yield pb.PublishRequest(channel="user:nobody:note", data=b'{"text":"%b"}' % (b"x" * 8000))
+
+        self.service.signal("STOP")
+        try:
+            calling = client.call("PublishStream", requests(), timeout=60)
+            before = -1
+            while before != drawn:
+                before = drawn
+                await deferLater(reactor, 0.5)
+            self.assertLess(drawn, 2000)
+        finally:
+            self.service.signal("CONT")
+        self.assertEqual((await calling).accepted, 3000)
 
     async def standard(self, client: GrpcClient) -> None:
         """The standard services, with standard clients."""

@@ -50,6 +50,19 @@ class RedisEventsTests(SynchronousTestCase):
         for absent in (b"{}", b'{"messageId":null}'):
             self.assertIsNone(self.prepare(b"system:note", absent)[1])
 
+    def test_receipt(self) -> None:
+        """Its id is the one that the publisher knows; what is not kept for recovery has none."""
+        prepared = self.events.prepare(b"system:note", b"{}", b"m", inside=False, receipt=b"17-0")
+        assert isinstance(prepared, tuple)
+        publication, key = prepared
+        self.assertEqual((publication.id, publication.receipt), ("17-0", True))
+        self.assertEqual(key, self.prepare(b"system:note", b"{}", b"m")[1])
+        unlogged = self.events.prepare(
+            b"user:online", b'{"userId":"alice"}', None, inside=False, receipt=b"17-1"
+        )
+        assert isinstance(unlogged, Deferred)
+        self.failureResultOf(unlogged, InvalidPublication)
+
     def test_looked_up(self) -> None:
         """Only for what goes to those who share a room."""
         prepared = self.prepare(b"user:online", b'{"userId":"alice"}')
