@@ -265,6 +265,7 @@ class Metrics:
         self._receipts_awaited = gauge(
             "receipts_awaited", "Receivers of publications whose receipts are still awaited."
         )
+        self._api_waiting = gauge("api_waiting", "Requests of other services that wait for their turn.")
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
         self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
         self._pending_logins = gauge("pending_logins", "Connections that have not logged in yet.")
@@ -372,6 +373,7 @@ class Metrics:
         queue_bytes: Callable[[], float],
         strangers: Callable[[], float],
         receipts: Callable[[], float],
+        api_waiting: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
@@ -384,6 +386,7 @@ class Metrics:
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
         self._receipts_awaited.set_function(receipts)
+        self._api_waiting.set_function(api_waiting)
 
     def watch_health(
         self,

@@ -50,6 +50,7 @@ from .messages import Audience, Publication
 from .metrics import NO_CONNECTIONS, Metrics
 from .moving import Moving
 from .notices import Notices
+from .pace import Pace
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
@@ -201,6 +202,7 @@ class Node(MultiService):
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
         self.verbs = self._verbs()
+        self.pace = Pace(clock)
         self.router.services = ServiceEvents(self.verbs).perform
         self.relay = self._relay()
         self.engine = self._engine()
@@ -367,6 +369,7 @@ class Node(MultiService):
             watching=self.watching,
             receipts=self.receipt_watches,
             metrics=self.metrics,
+            pace=self.pace,
             ready=lambda: not self.health.causes(),
             listening=listening,
         )
@@ -483,6 +486,7 @@ class Node(MultiService):
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
             receipts=lambda: self.receipts.awaited,
+            api_waiting=lambda: len(self.pace),
         )
         self.metrics.watch_health(
             version=__version__,
@@ -518,6 +522,7 @@ class Node(MultiService):
             verbs=self.verbs,
             document=lambda: document(self.guard.policy.routing.rules),
             look=Look(self._clock, self.inquiries, self.broker),
+            pace=self.pace,
             asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {

@@ -44,7 +44,7 @@ LEVEL_2 = (
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
     " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
-    " moving watching receipt_watches"
+    " moving watching receipt_watches pace"
 )
 LEVEL_4 = "transport ingress"
 

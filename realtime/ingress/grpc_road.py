@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from ..broker.receipts import Receipt
 from ..errors import InternalError, InvalidMessage, RealtimeError, Unauthorized, UnknownEvent
 from ..front import pipe
 from ..metrics import Metrics
+from ..pace import Pace
 from ..receipt_watches import ReceiptWatches
 from ..security import Security
 from ..watching import Watching
@@ -47,6 +49,7 @@ class GrpcRoad:
     """The gRPC API of one node.
 
     :param clock: the reactor: IReactorTime and IReactorProcess.
+    :param pace: does what is asked.
     :param ready: whether the node wants traffic.
     :param listening: called with the port, whenever the front is up.
     """
@@ -62,6 +65,7 @@ class GrpcRoad:
         watching: Watching,
         receipts: ReceiptWatches,
         metrics: Metrics,
+        pace: Pace,
         ready: Callable[[], bool],
         listening: Callable[[int], object],
     ) -> None:
@@ -73,6 +77,7 @@ class GrpcRoad:
         self._watching = watching
         self._receipts = receipts
         self._metrics = metrics
+        self.pace = pace
         self._ready = ready
         self._listening = listening
         self._front: _Front | None = None
@@ -241,7 +246,7 @@ class _Front(ProcessProtocol):
 
     def _took(self, message: pipe.FromFront) -> None:
         if isinstance(message, pipe.Ask):
-            self._ask(message)
+            self._road.pace.do(partial(self._ask, message))
         elif isinstance(message, pipe.Watch):
             self._watch(message)
         elif isinstance(message, pipe.Unwatch):

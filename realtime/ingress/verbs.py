@@ -281,7 +281,7 @@ class Verbs:
     async def _publish(self, asked: shapes.Publish, caller: Caller) -> shapes.Answer:
         caller.key.check_channel(asked.channel)
         options = _options(asked)
-        taken = await self._ingest.publish(asked.channel, bytes(asked.data), asked.message_id, options)
+        taken = await self._ingest.take(asked.channel, bytes(asked.data), asked.message_id, options)
         return _accepted(taken)
 
     async def _broadcast(self, asked: shapes.Broadcast, caller: Caller) -> shapes.Answer:

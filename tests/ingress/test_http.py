@@ -20,6 +20,7 @@ from realtime.ingress.openapi import document
 from realtime.ingress.publish import Ingest
 from realtime.ingress.verbs import Verbs
 from realtime.inquiries import Inquiries
+from realtime.pace import Pace
 from realtime.routing import RULES
 from realtime.security import Security
 from realtime.trust.memory import MemoryTrust
@@ -102,6 +103,7 @@ class ApiCase(SynchronousTestCase):
             verbs=verbs,
             document=lambda: document(RULES),
             look=Look(self.bus.clock, inquiries, self.bus.broker),
+            pace=Pace(self.bus.clock),
         )
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> Answer:

@@ -17,6 +17,7 @@ from realtime.ingress.openapi import document
 from realtime.ingress.paths import INTERNAL
 from realtime.messages import Audience, Identity, Publication
 from realtime.node import Node
+from realtime.pace import Pace
 from realtime.routing import RULES
 from realtime.settings import Settings
 from realtime.wire.plain import PlainSession
@@ -41,6 +42,7 @@ class LookCase(SynchronousTestCase):
             verbs=node.verbs,
             document=dict,
             look=Look(self.clock, node.inquiries, node.broker),
+            pace=Pace(self.clock),
         )
         self.exchange = self.connect()
 

@@ -215,7 +215,7 @@ class PublishingTests(VerbCase):
         self.assertEqual(self.refusal("batch", publications=[PUBLICATION] * 101), "publish.invalid")
 
     def test_our_bug_in_a_batch(self) -> None:
-        self.patch(self.house.node.ingest, "publish", lambda *arguments: 1 / 0)
+        self.patch(self.house.node.ingest, "take", lambda *arguments: 1 / 0)
         results = self.ask("batch", publications=[PUBLICATION])["results"]
         self.assertEqual(results, [{"error": {"code": "internal.error", "message": InternalError.default}}])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
