@@ -228,8 +228,13 @@ def _data(target: Target) -> dict[str, Any]:
         return {"type": "object", "properties": {"userId": user}, "required": ["userId"]}
     if target is Target.EVENT_OR_EVERYONE:
         return {"type": "object", "properties": {"eventId": {"anyOf": [_EVENT, _WHOLE, nobody]}}}
+    # The first that is there decides, and the others are not looked at.
     named = {"userId": user, "eventId": event, "roomId": room}
-    return {"type": "object", "properties": named, "anyOf": [{"required": [name]} for name in named]}
+    kinds = [
+        {"properties": {**dict.fromkeys(list(named)[:place], nobody), name: schema}, "required": [name]}
+        for place, (name, schema) in enumerate(named.items())
+    ]
+    return {"type": "object", "anyOf": kinds}
 
 
 def _broadcast(schema: dict[str, Any], rules: Mapping[str, Target]) -> dict[str, Any]:
