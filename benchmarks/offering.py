@@ -83,13 +83,18 @@ async def over_http(offer: Offer) -> Callable[[int], Awaitable[str]]:
         b"POST /v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
         b"Content-Type: application/json\r\nContent-Length: %%d\r\n\r\n" % offer.key.encode()
     )
-    idle = [await asyncio.open_connection("127.0.0.1", offer.port) for _ in range(offer.under_way)]
+    # In turn: one that rests for long is closed by the service.
+    idle = deque([await asyncio.open_connection("127.0.0.1", offer.port) for _ in range(offer.under_way)])
 
     async def publish(number: int) -> str:
-        reader, writer = idle.pop()
+        reader, writer = idle.popleft()
         sent = body(number, offer)
         writer.write(head % len(sent) + sent)
-        answer = await reader.readuntil(b"\r\n\r\n")
+        try:
+            answer = await reader.readuntil(b"\r\n\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            idle.append(await asyncio.open_connection("127.0.0.1", offer.port))
+            return "the connection was lost"
         length = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length"))
         text = await reader.readexactly(int(length.partition(b":")[2]))
         idle.append((reader, writer))

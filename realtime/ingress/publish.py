@@ -9,7 +9,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from ..broker.interface import IBroker, IStateStore
-from ..errors import InternalError, InvalidPublication, RealtimeError
+from ..errors import InternalError, InvalidPublication, NoReceipt, RealtimeError
 from ..events import Loss
 from ..ids import unique_id
 from ..messages import Audience, Position, Publication
@@ -189,7 +189,7 @@ def _with(publication: Publication, options: Options) -> Publication:
     loss = options.loss
     logged = publication.logged if loss is None else loss != Loss.DROP.value
     if options.receipt and not logged:
-        raise InvalidPublication("receipt: what may be dropped, and is not kept for recovery, has none")
+        raise NoReceipt()
     audience = msgspec.structs.replace(
         publication.audience,
         except_users=options.except_users,
@@ -212,7 +212,7 @@ def _with(publication: Publication, options: Options) -> Publication:
 def receipted(prepared: Prepared, name: str) -> Prepared:
     """The same with a receipt, and this id.
 
-    :raises InvalidPublication: it has none, see `Options`.
+    :raises NoReceipt: it is not kept for recovery.
     """
     publication, key = prepared
     return msgspec.structs.replace(_with(publication, _RECEIPT), id=name), key

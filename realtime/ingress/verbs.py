@@ -28,6 +28,7 @@ from ..errors import (
     InvalidRoom,
     MessageTooLarge,
     NoOwner,
+    NoReceipt,
     NotFound,
     PastTime,
     RealtimeError,
@@ -86,7 +87,7 @@ class Verb(msgspec.Struct, frozen=True):
 #: What every verb may refuse with.
 COMMON: Final = (ApiForbidden, InvalidMessage, InternalError, MessageTooLarge, BrokerUnavailable)
 
-_PUBLISHING: Final = (InvalidPublication, NoOwner, UnknownChannel)
+_PUBLISHING: Final = (InvalidPublication, NoOwner, NoReceipt, UnknownChannel)
 
 VERBS: Final[Mapping[str, Verb]] = {
     verb.name: verb

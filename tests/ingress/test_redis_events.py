@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.complaints import QUIET
-from realtime.errors import InvalidPublication, MessageTooLarge, NoOwner, UnknownChannel
+from realtime.errors import InvalidPublication, MessageTooLarge, NoOwner, NoReceipt, UnknownChannel
 from realtime.ingress.redis_events import RedisEvents
 
 from .bus import Bus
@@ -61,7 +61,7 @@ class RedisEventsTests(SynchronousTestCase):
             b"user:online", b'{"userId":"alice"}', None, inside=False, receipt=b"17-1"
         )
         assert isinstance(unlogged, Deferred)
-        self.failureResultOf(unlogged, InvalidPublication)
+        self.failureResultOf(unlogged, NoReceipt)
 
     def test_looked_up(self) -> None:
         """Only for what goes to those who share a room."""
