@@ -31,7 +31,8 @@ faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
 FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench bench-self bench-observed coverage faults fuzz audit lint style types docs pictures proto clean
+.PHONY: bench bench-self bench-observed bench-offered coverage faults fuzz audit lint style types docs pictures
+.PHONY: proto clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -44,6 +45,7 @@ help:
 	@echo 'bench             the service beside its peers, measured'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
 	@echo 'bench-observed    what /metrics and a console cost that look at the service'
+	@echo 'bench-offered     5,000 publications a second by another service, over HTTP and gRPC'
 	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
 	@echo 'audit             known vulnerabilities of the packages that are installed'
@@ -85,6 +87,10 @@ bench-self: $(VENV)/.test tools
 
 bench-observed: $(VENV)/.test
 	$(bin)/python -m benchmarks.observed
+
+# publications offered over HTTP and gRPC: OFFER='http --rate 2000 --redis --receipts'
+bench-offered: $(VENV)/.test tools
+	$(bin)/python -m benchmarks.offered $(OFFER)
 
 # all rows of the fault plan: ROWS=tests.faults.rows_available for some of them; the dice are FAULTS_SEED
 faults: $(VENV)/.test $(clients) tools

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from .broker.interface import IAnnouncer
+from .broker.interface import IAnnouncer, IBroker
 from .broker.memory import MemoryBroker
+from .broker.memory_receipts import MemoryReceipts
 from .broker.memory_state import MemoryStateStore
 from .broker.pipeline import IPlainEvents
+from .broker.receipts import IReceiptStore
 from .broker.redis import Links, RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.redis_faults import LinkCounters
 from .broker.redis_leases import StateTimes
 from .broker.redis_link import SubscriberLink
+from .broker.redis_receipts import RedisReceipts
 from .broker.redis_state import RedisStateStore
 from .broker.relay import LISTENING_TIMEOUT, Relay
 from .broker.scripts import Scripts
@@ -167,4 +170,33 @@ def _constants(settings: Settings) -> dict[str, str | int]:
         "META_TTL": round((META_TTL + settings.room_history_ttl) * 1000),
         "LOG_TTL": round((LOG_TTL + settings.room_history_ttl) * 1000),
         "KEY_TTL": round(settings.recovery_window * 1000),
+        "RECEIPT_TIMEOUT": round(settings.receipt_timeout * 1000),
+        "RECEIPT_TTL": round(_receipt_ttl(settings) * 1000),
+        "MAX_RECEIPTS": settings.receipt_max,
     }
+
+
+def _receipt_ttl(settings: Settings) -> float:
+    """Seconds for which a receipt is kept: at least while acknowledgements are awaited."""
+    return max(settings.receipt_ttl, settings.receipt_timeout)
+
+
+def receipts(
+    broker: IBroker, settings: Settings, wall: Callable[[], float], forgotten: Callable[[int], object]
+) -> IReceiptStore:
+    """Where receipts are kept.
+
+    :param forgotten: called with how many had to go for others.
+    """
+    if isinstance(broker, RedisBroker):
+        broker.on_forgotten = forgotten
+        return RedisReceipts(broker)
+    assert isinstance(broker, MemoryBroker)
+    return MemoryReceipts(
+        broker,
+        wall,
+        timeout=settings.receipt_timeout,
+        ttl=_receipt_ttl(settings),
+        most=settings.receipt_max,
+        forgotten=forgotten,
+    )

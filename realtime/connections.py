@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
@@ -47,6 +47,12 @@ class IOutlet(Interface):
         """Send frames at the pace of the transport; what is written later goes after them.
 
         They do not count as buffered.
+        """
+
+    def when_taken(taken: Callable[[], object]) -> None:
+        """Call once the transport has taken all that was written until now: at once, if it has.
+
+        Not called if the connection ends before.
         """
 
     def close(close: Close) -> None:

@@ -226,6 +226,12 @@ class InvalidPublication(RealtimeError):
     default = "the publication is not valid"
 
 
+class NoReceipt(RealtimeError):
+    code = "publish.no_receipt"
+    status = 409
+    default = "what may be dropped, and is not kept for recovery, has no receipt"
+
+
 class Unauthorized(RealtimeError):
     code = "api.unauthorized"
     status = 401

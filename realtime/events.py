@@ -75,6 +75,9 @@ def loss_of(event: str) -> Loss:
     return Loss.LATEST if event.startswith("ticket:") else Loss.MUST
 
 
+#: How clients of protocols without acknowledgements of their own say that they got a publication.
+ACKNOWLEDGE: Final = "ack"
+
 Status = Literal["online", "away", "busy", "invisible"]
 
 #: Numbers up to here are exact in every client (JavaScript's safe integers).
@@ -190,6 +193,12 @@ class PreferencesChange(Payload, frozen=True):
     muted_rooms: Annotated[list[_MutedRoom], Meta(max_length=100)] | None = None
 
 
+class Acknowledge(Payload, frozen=True):
+    """``ack``: the client has got the publication with this number in the sequence."""
+
+    id: _Count
+
+
 #: The events that clients may send, each with what it carries.
 CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
     {
@@ -203,6 +212,7 @@ CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
         "user:typing": Typing,
         "user:presence": PresenceStatus,
         "user:preferences": PreferencesChange,
+        ACKNOWLEDGE: Acknowledge,
     }
 )
 

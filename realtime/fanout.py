@@ -37,6 +37,7 @@ class Fanout:
     :param wall: seconds since the epoch.
     :param flusher: sends what many get alike.
     :param find: the connection with a public id.
+    :param receipted: called with each publication that has a receipt, and those to whom it was written.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Fanout:
         *,
         flusher: IFlusher,
         find: Callable[[str], Connection | None],
+        receipted: Callable[[Publication, Iterable[Connection]], object] = lambda publication, to: None,
     ) -> None:
         self._rooms = rooms
         self._rights = rights
@@ -58,6 +60,7 @@ class Fanout:
         self._wall = wall
         self._flusher = flusher
         self._find = find
+        self._receipted = receipted
 
     def deliver(self, publication: Publication) -> None:
         if publication.expires and publication.over(self._wall()):
@@ -72,6 +75,7 @@ class Fanout:
         loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
         counts: dict[str, int] = {}
         dropped = 0
+        reached: list[Connection] = []
         self._metrics.sending = loss.value
         # A copy: a write may end a connection, and so change rooms.
         for group in tuple(groups.values()):
@@ -81,6 +85,8 @@ class Fanout:
             if frame is not NOTHING:
                 left_out = {one.outlet for one in without if groups.get(one.encoding) is group}
                 count = len(group.members) - len(left_out)
+                if publication.receipt:
+                    reached += [one for one in group.members if one.outlet not in left_out]
                 alike = room is not None and len(group.members) >= ALIKE_FROM
                 outlets = self._alike(group, frame, left_out) if alike else _outlets(group, left_out)
                 if loss is Loss.DROP:
@@ -91,6 +97,8 @@ class Fanout:
                 count -= len(outlets) - _write(frame, outlets)
             counts[session.protocol] = counts.get(session.protocol, 0) + count
         self._metrics.sending = ""
+        if publication.receipt:
+            self._receipted(publication, reached)
         late = self._wall() - publication.time / 1000
         self._metrics.delivered(publication.event, counts.items(), late, len(publication.data))
         if self._sampling:

@@ -124,6 +124,8 @@ class Handlers:
             "user:typing": self._user_typing,
             "user:presence": _waiting(self._user_presence),
             "user:preferences": _waiting(self._user_preferences),
+            # one that was awaited does not come so far, see `router`
+            events.ACKNOWLEDGE: lambda connection, acknowledge, event: {},
         }
 
     # -- auth

@@ -123,6 +123,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     :ivar publisher: user and connection of who sent it, where they want that to be told.
     :ivar loss: its loss class, as `events.Loss` has it, where that is not its event's; else empty.
     :ivar expires: milliseconds since the epoch from which it is delivered to nobody; 0 for never.
+    :ivar receipt: whether its publisher wants to know who got it; it is logged then.
     """
 
     event: str
@@ -139,6 +140,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     publisher: tuple[str, str] | None = None
     loss: str = ""
     expires: int = 0
+    receipt: bool = False
 
     @property
     def channel(self) -> str:
@@ -261,6 +263,12 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     error: RealtimeError | None = None
 
 
+class Acknowledged(msgspec.Struct, frozen=True, gc=False):
+    """Command: the client has got a publication that asked for it, by its number in the sequence."""
+
+    number: int
+
+
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
     """Command: the client ends its session for good."""
 
@@ -271,7 +279,7 @@ class Later(msgspec.Struct, frozen=True):
     decide: Callable[[], Event | Own]
 
 
-Command = Connect | Event | Own | Later | Disconnect
+Command = Connect | Event | Acknowledged | Own | Later | Disconnect
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):

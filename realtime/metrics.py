@@ -63,7 +63,7 @@ STREAM_RESETS: Final = ("restarted", "went_back", "trimmed")
 API_VERBS: Final = (
     *("publish", "broadcast", "batch", "rooms", "members", "presence", "history", "count", "info"),
     *("history_remove", "kick", "move", "disconnect"),
-    *("nodes", "users", "connections", "connection", "events", "traces", "trace", "untrace"),
+    *("nodes", "users", "connections", "connection", "events", "traces", "trace", "untrace", "receipt"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
 )
 #: And over gRPC only: to hear of what happens.
@@ -78,6 +78,10 @@ RECOVERIES: Final = ("recovered", "unknown", "other_user", "room_refused", "gap"
 
 #: Whose rate limit was reached: those of messages (`limits.Scope`), of connecting, of a user's connections.
 SCOPES: Final = ("connection", "user", "address", "event", "handshake", "connections")
+
+#: What becomes of publications with a receipt, by connections: the ranks of `broker.receipts`, who did not
+#: acknowledge in time, who is awaited no more since too many were; and, by receipts, those that had to go.
+RECEIPTED: Final = ("targeted", "written", "acknowledged", "expired", "dropped", "forgotten")
 
 #: What became of what clients said.
 MODERATED: Final = ("muted", "flagged", "masked", "refused", "spam")
@@ -260,6 +264,10 @@ class Metrics:
         self._log_bytes = gauge("log_bytes", "Bytes of payloads kept for recovery and history.")
         self._channels = gauge("channels", "Channels whose log is kept.")
         self._sessions = gauge("sessions", "Sessions that live or can be taken up.")
+        self._receipts_awaited = gauge(
+            "receipts_awaited", "Receivers of publications whose receipts are still awaited."
+        )
+        self._api_waiting = gauge("api_waiting", "Requests of other services that wait for their turn.")
         self._strangers = gauge("strangers", "Sockets of clients that have not carried a session yet.")
         self._waiting = gauge("strangers_waiting", "Strangers who wait until there is time for them.")
         self._bans = gauge("bans", "Revocations, blocks and mutes that stand.")
@@ -363,6 +371,12 @@ class Metrics:
         self._repeated = self._counter(
             "publications_repeated", "Publications known by their idempotency key."
         )
+        self._receipted = self._counts(
+            "receipts",
+            "Receivers of publications with a receipt, by what became of them.",
+            "what",
+            RECEIPTED,
+        )
 
     def watch(
         self,
@@ -374,6 +388,8 @@ class Metrics:
         queue_bytes: Callable[[], float],
         strangers: Callable[[], float],
         waiting: Callable[[], float],
+        receipts: Callable[[], float],
+        api_waiting: Callable[[], float],
     ) -> None:
         """Take the present figures from these functions whenever metrics are read.
 
@@ -386,6 +402,8 @@ class Metrics:
         self._queue_bytes.set_function(queue_bytes)
         self._strangers.set_function(strangers)
         self._waiting.set_function(waiting)
+        self._receipts_awaited.set_function(receipts)
+        self._api_waiting.set_function(api_waiting)
 
     def watch_health(
         self,
@@ -525,6 +543,10 @@ class Metrics:
     def repeated(self) -> None:
         """A publication was known by its idempotency key, and not delivered again."""
         self._repeated.add()
+
+    def receipted(self, what: str, count: int = 1) -> None:
+        """So many receivers of a publication with a receipt came so far; `what` is one of `RECEIPTED`."""
+        self._receipted.add(what, count)
 
     def recovered(self, result: str) -> None:
         """A client asked to take up a session; `result` is one of `RECOVERIES`."""

@@ -53,9 +53,12 @@ from .metrics import NO_CONNECTIONS, Metrics
 from .moving import Moving
 from .native import loop as send_loop
 from .notices import Notices
+from .pace import Pace
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
+from .receipt_watches import ReceiptWatches
+from .receipts import Receipts
 from .reception import Reception
 from .rooms import Rooms
 from .router import Router
@@ -150,6 +153,19 @@ class Node(MultiService):
         self.guard.share(self.broker)
         self.rooms = Rooms(emptied=self.broker.release)
         self.connections = Connections()
+        self.reception = Reception(clock)
+        self.traces = Traces(clock, self.connections, self.guard.bans.traces, self.journal, wall)
+        self.receipt_store = bus.receipts(
+            self.broker, settings, wall, partial(self.metrics.receipted, "forgotten")
+        )
+        self.receipts = Receipts(
+            clock,
+            self.receipt_store,
+            self.metrics,
+            timeout=settings.receipt_timeout,
+            named=settings.receipt_max_connections,
+        )
+        self.receipt_watches = ReceiptWatches(clock, wall, self.receipt_store)
         name, send = send_loop.choose(settings.native_send)
         _log.info("send loop", loop=name)
         self.flusher = Flusher(clock, send, self.metrics.flushed)
@@ -161,9 +177,8 @@ class Node(MultiService):
             wall,
             flusher=self.flusher,
             find=self.connections.get,
+            receipted=self.receipts.delivered,
         )
-        self.reception = Reception(clock)
-        self.traces = Traces(clock, self.connections, self.guard.bans.traces, self.journal, wall)
         self.sessions = self._sessions()
         self.census = Census(
             report=self._report,
@@ -196,6 +211,7 @@ class Node(MultiService):
             notices=self.notices,
             moving=self.moving,
             banned=self.guard.banned,
+            receipts=self.receipt_watches.changed,
             inquiries=self.inquiries,
         )
         self.guard.watch(
@@ -213,6 +229,7 @@ class Node(MultiService):
         self.router = self._router()
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
         self.verbs = self._verbs()
+        self.pace = Pace(clock)
         self.router.services = ServiceEvents(self.verbs).perform
         self.relay = self._relay()
         self.engine = self._engine()
@@ -301,6 +318,7 @@ class Node(MultiService):
             security=self.guard.security,
             reception=self.reception,
             traced=self.traces.attach,
+            receipts=self.receipts,
         )
 
     def _router(self) -> Router:
@@ -337,6 +355,7 @@ class Node(MultiService):
             notices=self.notices,
             metrics=self.metrics,
             journal=self.journal,
+            receipts=self.receipts,
             max_parked=settings.ws_max_pending_events,
             message_timeout=settings.ws_message_timeout,
         )
@@ -356,6 +375,7 @@ class Node(MultiService):
             max_history=settings.room_message_history,
             max_history_bytes=settings.ws_max_queue_bytes // 4,
             node=(self.id, __version__),
+            receipts=self.receipt_store,
         )
 
     def _grpc(self) -> GrpcRoad:
@@ -378,7 +398,9 @@ class Node(MultiService):
             security=self.guard.security,
             verbs=self.verbs,
             watching=self.watching,
+            receipts=self.receipt_watches,
             metrics=self.metrics,
+            pace=self.pace,
             ready=lambda: not self.health.causes(),
             listening=listening,
         )
@@ -499,6 +521,8 @@ class Node(MultiService):
             queue_bytes=lambda: sum(c.outlet.buffered for c in self.connections),
             strangers=lambda: self.door.strangers,
             waiting=lambda: len(self.reception),
+            receipts=lambda: self.receipts.awaited,
+            api_waiting=lambda: len(self.pace),
         )
         self.metrics.watch_health(
             version=__version__,
@@ -536,6 +560,7 @@ class Node(MultiService):
             verbs=self.verbs,
             document=lambda: document(self.guard.policy.routing.rules),
             operators=(*look.routes(), *tracing.routes()),
+            pace=self.pace,
             asked=self.metrics.asked,
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
@@ -610,6 +635,7 @@ class Node(MultiService):
         self.guard.start()
         self.sessions.start()
         self.presence.start()
+        self.receipts.start()
         self.pulse.start()
         if self.grpc is not None:
             self.grpc.start()
@@ -637,6 +663,8 @@ class Node(MultiService):
             await self.grpc.stop()
         self.sessions.stop()
         self.presence.stop()
+        self.receipt_watches.stop_all()
+        await self.receipts.stop()
         self.pulse.stop()
         if self.certificates is not None:
             self.certificates.stop()

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from . import signals
 from .broker.interface import Held, IBroker, IPeer, IStateStore, Kept
+from .broker.receipts import CHANGED
 from .connections import Connection, Connections, State
 from .endings import Endings
 from .errors import BrokerUnavailable
@@ -31,6 +32,7 @@ class Peers:
     """One node's part in what concerns all of them.
 
     :param banned: called with the data of each signal of a ban.
+    :param receipts: called with the data of each signal of receipts.
     :param inquiries: is told of questions and answers.
     """
 
@@ -48,6 +50,7 @@ class Peers:
         inquiries: Inquiries,
         moving: Moving,
         banned: Callable[[bytes], None] = lambda data: None,
+        receipts: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -59,6 +62,7 @@ class Peers:
         self._notices = notices
         self._moving = moving
         self._banned = banned
+        self._receipts = receipts
         self._comparing = False
         self._again = False
         # whether the store has lost what it had, and not all of it has been written anew since
@@ -86,6 +90,9 @@ class Peers:
     def signalled(self, name: str, data: bytes) -> None:
         if name == signals.BANNED:
             self._banned(data)
+            return
+        if name == CHANGED:
+            self._receipts(data)
             return
         signal = signals.decode(name, data)
         if signal is None:

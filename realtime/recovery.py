@@ -16,6 +16,7 @@ from .memberships import Memberships
 from .messages import Identity, Publication, Sequence, SessionRecord
 from .metrics import Metrics
 from .notices import Notices
+from .receipts import Receipts
 from .rights import Rights
 from .rooms import mutes
 from .session_rules import SessionRules
@@ -41,6 +42,7 @@ class Recovery:
         endings: Endings,
         notices: Notices,
         metrics: Metrics,
+        receipts: Receipts,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -53,6 +55,7 @@ class Recovery:
         self._endings = endings
         self._notices = notices
         self._metrics = metrics
+        self._receipts = receipts
 
     async def record(self, identity: Identity, session: str | None) -> SessionRecord | None:
         """The record of an earlier session that this user may take up."""
@@ -128,6 +131,7 @@ class Recovery:
         ]
         # Encoded as the transport takes them: thousands may come back at once.
         connection.outlet.replay(connection.session.replay(heard))
+        self._receipts.replayed(connection, heard)
         self._endings.settling.start(connection)
         self._entrance.enter(connection)
         self._notices.connected(connection, identity, sequence, recovered=True)

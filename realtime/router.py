@@ -35,6 +35,7 @@ from .journal import Journal
 from .limits import RateLimit
 from .messages import (
     Ack,
+    Acknowledged,
     Command,
     Connect,
     Event,
@@ -46,6 +47,7 @@ from .messages import (
 from .metrics import Metrics
 from .notices import Notices
 from .presence import PresenceService
+from .receipts import Receipts
 from .sessions import Sessions
 from .wire.session import NOTHING, Frame, ISession, Send
 
@@ -76,6 +78,7 @@ class Router:
         notices: Notices,
         metrics: Metrics,
         journal: Journal,
+        receipts: Receipts,
         max_parked: int,
         message_timeout: float,
     ) -> None:
@@ -90,6 +93,7 @@ class Router:
         self._metrics = metrics
         self._journal = journal
         self._sampling, self._slow = journal.sampling, journal.slow
+        self._receipts = receipts
         self._max_parked = max_parked
         self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
         self.services: Callable[[Connection, Event], Deferred[Outcome]] = _no_services
@@ -150,6 +154,8 @@ class Router:
             self._run_connect(connection, command)
         elif isinstance(command, Own):
             self._run_own(connection, command)
+        elif isinstance(command, Acknowledged):
+            self._run_acknowledged(connection, command)
         elif connection.state is not State.ENDED:
             self._endings.left(connection)
 
@@ -187,6 +193,18 @@ class Router:
         else:
             _write(connection, connection.session.answer(own.ack))
 
+    def _run_acknowledged(self, connection: Connection, command: Acknowledged) -> None:
+        if connection.state in _OVER or self._receipts.acknowledged(connection, command.number):
+            return
+        # Nobody has asked for it: that has its price.
+        now = self._clock.seconds()
+        try:
+            self._limit.take(connection, now)
+        except RateLimited as error:
+            self._metrics.refused(error.code)
+            self._notices.error(connection, error)
+            self._escalation.refused(connection, now)
+
     def _run_event(self, connection: Connection, event: Event) -> None:
         started = self._clock.seconds()
         self._metrics.received(event.name, connection.session.protocol, len(event.data))
@@ -195,6 +213,9 @@ class Router:
                 watch.received(event.name, event.data)
         if self._sampling:
             self._journal.received(connection, event.name, event.data)
+        if event.name == events.ACKNOWLEDGE and self._was_asked(connection, event):
+            self._answer({}, connection, event, started)
+            return
         try:
             identity = connection.identity
             if identity is None or identity.service is None:
@@ -225,6 +246,14 @@ class Router:
             self._park_until(connection, outcome)
         else:
             self._answer(outcome, connection, event, started)
+
+    def _was_asked(self, connection: Connection, event: Event) -> bool:
+        """Whether an ``ack`` is one that was awaited: that one is free."""
+        try:
+            number = events.decode(events.Acknowledge, event.data).id
+        except RealtimeError:
+            return False
+        return connection.state is State.LIVE and self._receipts.acknowledged(connection, number)
 
     def _perform(self, connection: Connection, event: Event) -> Outcome | Deferred[Outcome]:
         handler = self._handlers.get(event.name)

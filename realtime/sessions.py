@@ -37,6 +37,7 @@ from .messages import Connect, Identity, Owner
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
+from .receipts import Receipts
 from .reception import Reception
 from .recovery import Recovery
 from .rights import Rights
@@ -79,6 +80,7 @@ class Sessions:
         security: Security,
         reception: Reception,
         traced: Callable[[Connection], object],
+        receipts: Receipts,
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -145,6 +147,7 @@ class Sessions:
             endings=self.endings,
             notices=notices,
             metrics=metrics,
+            receipts=receipts,
         )
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)

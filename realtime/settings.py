@@ -382,6 +382,22 @@ class Settings:
     )
     recovery_max_messages: int = _set(COUNT, 5000, "Publications that one channel's log keeps.")
     recovery_max_bytes: int = _set(BYTES, 8388608, "Bytes that one recovery may replay.")
+    receipt_timeout: float = _set(
+        milliseconds(1000),
+        120000,
+        "How long acknowledgements of a publication with a receipt are awaited.",
+    )
+    receipt_ttl: float = _set(
+        milliseconds(1000),
+        3600000,
+        "How long a receipt is kept, at least for RECEIPT_TIMEOUT.",
+    )
+    receipt_max: int = _set(
+        COUNT, 100000, "Receipts kept by the deployment; for one more the oldest is forgotten."
+    )
+    receipt_max_connections: int = _set(
+        COUNT, 100, "Connections of each node that a receipt tells of by name; the others are counted."
+    )
 
     api_key: str = _set(KEY, "", "Key of the HTTP API: Authorization: Bearer KEY.")
     console: bool = _set(

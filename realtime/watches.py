@@ -130,6 +130,9 @@ class _Tap:
             self._watch.written(frame)
             yield frame
 
+    def when_taken(self, taken: Callable[[], object]) -> None:
+        self.outlet.when_taken(taken)
+
     def close(self, close: Close) -> None:
         self._watch.closing(close)
         self.outlet.close(close)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from zope.interface import implementer
 
 from realtime.connections import IBatch, IOutlet
 from realtime.errors import Close
-from realtime.wire.session import Frame
+from realtime.wire.session import Frame, Several
 
 
 @implementer(IOutlet)
@@ -20,6 +20,7 @@ class MemoryOutlet:
     :ivar frames: what was written.
     :ivar close_reason: why it was closed, or None.
     :ivar reading: whether the client is being read.
+    :ivar waiting: who waits for the transport to take what was written, while `buffered` is not 0.
     """
 
     transport = "websocket"
@@ -28,6 +29,7 @@ class MemoryOutlet:
         self.frames: list[Frame] = []
         self.buffered = 0
         self.owes_pong = False
+        self.waiting: list[Callable[[], object]] = []
         self.reading = True
         self.close_reason: Close | None = None
 
@@ -45,6 +47,19 @@ class MemoryOutlet:
         for frame in frames:
             self.write(frame)
 
+    def when_taken(self, taken: Callable[[], object]) -> None:
+        if self.buffered:
+            self.waiting.append(taken)
+        else:
+            taken()
+
+    def take(self) -> None:
+        """The transport takes all that was written."""
+        self.buffered = 0
+        waiting, self.waiting = self.waiting, []
+        for taken in waiting:
+            taken()
+
     def close(self, close: Close) -> None:
         if self.close_reason is None:
             self.close_reason = close
@@ -56,8 +71,12 @@ class MemoryOutlet:
         self.reading = True
 
     def packets(self) -> list[str]:
-        """The text of each frame."""
-        return [frame.text.decode() for frame in self.frames]
+        """The text of each frame; of several in one, each."""
+        packets = []
+        for frame in self.frames:
+            text = frame.polling if isinstance(frame, Several) else frame.text
+            packets += text.decode().split("\x1e")
+        return packets
 
     def events(self) -> list[list[Any]]:
         """The events among the frames, each a list of name and arguments."""

@@ -178,7 +178,7 @@ class DocumentationTests(SynchronousTestCase):
         """The rows of the table below a heading of docs/events.rst: first column to the rest."""
         text = (Path(__file__).parents[1] / "docs" / "events.rst").read_text()
         section = text.partition(f"\n{heading}\n---")[2].partition("\n---")[0]
-        return dict(re.findall(r"^``(\w+:\w+)`` +(.*)$", section, re.MULTILINE))
+        return dict(re.findall(r"^``(\w+:\w+|ack)`` +(.*)$", section, re.MULTILINE))
 
     def test_all_client_events_are_documented(self) -> None:
         self.assertEqual(set(self.rows("From clients")), set(CLIENT_EVENTS))

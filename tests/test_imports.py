@@ -44,13 +44,14 @@ LEVEL_2 = (
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
     " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
-    " moving watching traces"
+    " moving watching traces receipt_watches pace"
 )
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
-    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface trust.interface"
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface broker.receipts trust.interface"
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface broker.receipts trust.interface"
     " routing metrics deadlines periodic complaints line_limit logs strangers reception"
 )
 #: The parts of Twisted in which nothing waits for a socket.
@@ -78,7 +79,7 @@ TABLE = (
     Row("logs", LEVEL_0, "twisted.logger zope.interface"),
     Row(
         LEVEL_2,
-        f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface connections",
+        f"{LEVEL_0} metrics deadlines periodic wire.session broker.interface broker.receipts connections",
         f"msgspec zope.interface {WAITING}",
     ),
     Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),

@@ -42,6 +42,8 @@ class MetricsTests(SynchronousTestCase):
             queue_bytes=lambda: 100,
             strangers=lambda: 54,
             waiting=lambda: 55,
+            receipts=lambda: 0,
+            api_waiting=lambda: 0,
         )
         self.metrics.watch_logs(
             entries=lambda: 50, size=lambda: 51, channels=lambda: 52, sessions=lambda: 53

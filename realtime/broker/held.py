@@ -17,13 +17,17 @@ class Work:
     :ivar channel: as it was published.
     :ivar data: the raw payload.
     :ivar message_id: what stood beside the payload (streams only).
+    :ivar receipt: whether a receipt is wanted (streams only).
     :ivar confirmation: what all who hold it hear when it is dealt with; empty where nobody does.
     :ivar entry: the id of its entry in the stream; empty for a plain message.
     :ivar prepared: what is to be published, or why nothing is, once that is known. A repetition
         publishes the same.
     """
 
-    __slots__ = ("channel", "confirmation", "data", "entry", "message_id", "prepared", "serial", "tick")
+    __slots__ = (
+        *("channel", "confirmation", "data", "entry", "message_id", "prepared", "receipt", "serial"),
+        "tick",
+    )
 
     def __init__(
         self,
@@ -33,7 +37,9 @@ class Work:
         confirmation: bytes = b"",
         entry: bytes = b"",
         message_id: bytes | None = None,
+        receipt: bool = False,
     ) -> None:
+        self.receipt = receipt
         self.channel = channel
         self.data = data
         self.message_id = message_id

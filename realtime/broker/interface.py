@@ -188,6 +188,8 @@ class IBroker(Interface):
 
         A publication made while another is being delivered is delivered after it.
 
+        A receipt is opened with it if it has `Publication.receipt` (`receipts.IReceiptStore`).
+
         :param key: idempotency key, scoped by the caller; within RECOVERY_WINDOW a second
             publication under the same key is not delivered and answers the first one's values.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +40,10 @@ _log = Logger()
 #: What a channel holds that has no log, or no history: one object for all. A deque takes 600 bytes,
 #: and most users' channels are silent.
 _NOTHING: Final[deque[Any]] = deque()
+
+
+def _unkept(receipt: str) -> None:
+    """Nobody keeps receipts."""
 
 
 class Channel:
@@ -140,6 +144,7 @@ class MemoryBroker:
     :param history_ttl: seconds for which a silent channel's history is kept.
     :param max_channels: channels kept; past it the longest silent one that nobody holds goes.
     :param max_total: payload bytes over all channels; past it the longest silent ones are emptied.
+    :ivar on_receipt: called with the id of each publication that is to have a receipt.
     """
 
     def __init__(
@@ -178,6 +183,7 @@ class MemoryBroker:
         self._peer: IPeer | None = None
         self._outgoing: deque[Publication] = deque()
         self._delivering = False
+        self.on_receipt: Callable[[str], object] = _unkept
         # From the beginning: made later, its log would begin after what a session has to prove.
         self.hold(EVERYONE)
 
@@ -294,6 +300,8 @@ class MemoryBroker:
                 return succeed(msgspec.structs.replace(known[1], repeated=True))
         if publication.logged:
             publication = self._append(publication, now)
+            if publication.receipt:
+                self.on_receipt(publication.id)
         published = Published(publication.id, publication.time, publication.position, publication.sequence)
         if key is not None:
             self._keys[key] = (now + self._idempotency, published)

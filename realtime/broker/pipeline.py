@@ -51,7 +51,7 @@ class IPlainEvents(Protocol):
         """Whether this service said so itself, to others."""
 
     def prepare(
-        self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool
+        self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool, receipt: bytes = b""
     ) -> Prepared | Deferred[Prepared]:
         """What is to be published; raises or fails with a `RealtimeError` if nothing is.
 
@@ -59,6 +59,7 @@ class IPlainEvents(Protocol):
 
         :param message_id: what stood beside the data.
         :param inside: whether it may stand in the data.
+        :param receipt: the id of the publication, if it is to have a receipt.
         """
 
     def handled(self, channel: bytes, outcome: str, why: str = "") -> None:
@@ -156,7 +157,14 @@ class Pipeline:
 
     def _prepare(self, work: Work) -> None:
         try:
-            prepared = self._events.prepare(work.channel, work.data, work.message_id, inside=not work.entry)
+            # Who adds to the stream is told the entry's id, and no other.
+            prepared = self._events.prepare(
+                work.channel,
+                work.data,
+                work.message_id,
+                inside=not work.entry,
+                receipt=work.entry if work.receipt else b"",
+            )
         except Exception:
             self._not_prepared(Failure(), work, self._turn)
             return

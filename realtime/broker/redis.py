@@ -68,6 +68,7 @@ class RedisBroker:
     :param sharded: whether the subscriber connection listens by sharded pub/sub.
     :param max_bytes: bytes that may be read of one channel's log.
     :ivar on_heard: called with the seconds that each probe took from its publication until it was heard.
+    :ivar on_forgotten: called with how many receipts had to go for a new one.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class RedisBroker:
         self._complain_next = 0.0
         self._resuming: list[Deferred[None]] | None = None
         self.on_heard: Callable[[float], object] = _unheard
+        self.on_forgotten: Callable[[int], object] = _unheard
 
     # -- life
 
@@ -333,8 +335,10 @@ class RedisBroker:
 
     def published(self, answer: list[Any]) -> Published:
         """What publish.lua says of a publication it took."""
-        told, identity, time, place, offset, born, epoch, generation = answer
+        told, identity, time, place, offset, born, epoch, generation, *forgotten = answer
         repeated = told == b"REPEATED"
+        if forgotten:
+            self.on_forgotten(int(forgotten[0]))
         if not place:
             return Published(identity.decode(), int(time), None, None, repeated)
         number, name = int(place), epoch.decode()
@@ -404,7 +408,7 @@ class RedisBroker:
         return recovered(record, texts, parse_place(answer[1]), limit)
 
 
-def _unheard(seconds: float) -> None:
+def _unheard(figure: float) -> None:
     """Nobody counts."""
 
 
@@ -419,6 +423,7 @@ def arguments(publication: Publication, key: str | None) -> tuple[Argument, ...]
         publication.time,
         head_of(publication),
         publication.data,
+        "1" if publication.receipt else "",
     )
 
 

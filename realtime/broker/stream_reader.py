@@ -266,6 +266,7 @@ class StreamReader:
             told.get(b"data", b""),
             entry=entry,
             message_id=told.get(b"messageId"),
+            receipt=told.get(b"receipt") in (b"true", b"1"),
         )
         if b"channel" not in told or b"data" not in told:
             work.prepared = InvalidPublication("an entry of the stream has the fields channel and data")

@@ -37,6 +37,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     p: tuple[str, str] | None = None
     k: str = ""
     x: int = 0
+    rc: bool = False
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -68,6 +69,7 @@ def head_of(publication: Publication) -> bytes:
             publication.publisher,
             publication.loss,
             publication.expires,
+            publication.receipt,
         )
     )
 
@@ -113,6 +115,7 @@ def parse(text: bytes) -> Publication:
         head.p,
         head.k,
         head.x,
+        head.rc,
     )
 
 

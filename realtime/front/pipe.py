@@ -48,12 +48,19 @@ class Ask(msgspec.Struct, frozen=True, tag="ask", array_like=True, gc=False):
 
 
 class Watch(msgspec.Struct, frozen=True, tag="watch", array_like=True, gc=False):
-    """Somebody wants to hear of these users, or (none) of all."""
+    """Somebody wants to hear of what happens.
+
+    :ivar users: whose presence; none for all.
+    :ivar kinds: of what: ``presence``, ``receipts``; nothing stands for presence.
+    :ivar receipts: of these receipts; none for all.
+    """
 
     id: int
     key: bytes
     peer: str
     users: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    receipts: tuple[str, ...] = ()
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag="unwatch", array_like=True, gc=False):

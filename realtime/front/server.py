@@ -40,6 +40,12 @@ WINDOW: Final = 64
 MAX_ERRORS: Final = 100
 #: What one who watches may lag behind; past it the watching ends.
 MAX_BEHIND: Final = 1000
+#: Those who watch at a time.
+MAX_WATCHING: Final = 1000
+#: Bytes of all requests that wait for the node.
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+#: Calls of one connection at a time; what is more waits at the client.
+MAX_STREAMS: Final = 1024
 
 #: gRPC's status for HTTP's.
 STATUSES: Final = {
@@ -80,7 +86,8 @@ class NodeLink(asyncio.Protocol):
         self._out: list[bytes] = []
         self._next = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._watching: dict[int, asyncio.Queue[pipe.Happened | Refusal]] = {}
+        self._waiting_bytes = 0
+        self._watching: dict[int, asyncio.Queue[pipe.Happened | Refusal | None]] = {}
         self.to_node: asyncio.WriteTransport | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -96,6 +103,8 @@ class NodeLink(asyncio.Protocol):
             waiting = self._waiting.pop(message.id, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message.answer)
+            elif message.id in self._watching:
+                self._watching[message.id].put_nowait(None)
         elif isinstance(message, pipe.Refused):
             self._refused(message)
         elif isinstance(message, pipe.Happened):
@@ -140,9 +149,10 @@ class NodeLink(asyncio.Protocol):
         :raises Refusal: it does not.
         """
         number = self._number()
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) >= self._most or self._waiting_bytes > MAX_WAITING_BYTES:
             why = "too many requests at once"
             raise Refusal(pipe.Refused(number, "rate.limited", why, 429, 1.0))
+        self._waiting_bytes += len(request)
         waiting: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[number] = waiting
         self.say(pipe.Ask(number, verb, key, peer, request, deadline))
@@ -150,15 +160,20 @@ class NodeLink(asyncio.Protocol):
             return await waiting
         finally:
             self._waiting.pop(number, None)
+            self._waiting_bytes -= len(request)
 
     async def watch(
-        self, key: bytes, peer: str, users: tuple[str, ...]
-    ) -> AsyncGenerator[pipe.Happened, None]:
-        """What happens, until it is not wanted any more."""
+        self, key: bytes, peer: str, asked: realtime_pb2.WatchRequest
+    ) -> AsyncGenerator[pipe.Happened | None, None]:
+        """What happens, until it is not wanted any more; first None, from when on it is told."""
         number = self._number()
-        queue: asyncio.Queue[pipe.Happened | Refusal] = asyncio.Queue(MAX_BEHIND)
+        if len(self._watching) >= MAX_WATCHING:
+            why = "too many are watching"
+            raise Refusal(pipe.Refused(number, "rate.limited", why, 429, 1.0))
+        queue: asyncio.Queue[pipe.Happened | Refusal | None] = asyncio.Queue(MAX_BEHIND)
         self._watching[number] = queue
-        self.say(pipe.Watch(number, key, peer, users))
+        of = (tuple(asked.user_ids), tuple(asked.kinds), tuple(asked.receipt_ids))
+        self.say(pipe.Watch(number, key, peer, *of))
         try:
             while True:
                 happened = await queue.get()
@@ -228,6 +243,7 @@ class Roads:
         self, requests: AsyncIterator[Message], context: Context
     ) -> realtime_pb2.PublishStreamResponse:
         told = realtime_pb2.PublishStreamResponse()
+        unknown: list[Refusal] = []
         window = asyncio.Semaphore(WINDOW)
         under_way: set[asyncio.Task[None]] = set()
 
@@ -242,7 +258,7 @@ class Roads:
                     refused = refusal.refused
                     told.errors.add(index=index, code=refused.code, message=refused.message)
                 if refusal.refused.status == 401:
-                    raise
+                    unknown.append(refusal)
             finally:
                 window.release()
 
@@ -250,6 +266,8 @@ class Roads:
         try:
             async for request in requests:
                 await window.acquire()
+                if unknown:
+                    break
                 # A task begins in the order in which it was made: so do the publications.
                 task = asyncio.ensure_future(one(index, self._ask("publish", request, context)))
                 under_way.add(task)
@@ -257,8 +275,8 @@ class Roads:
                 index += 1
             if under_way:
                 await asyncio.gather(*under_way)
-        except Refusal as refusal:
-            await abort(context, refusal.refused)
+            if unknown:
+                await abort(context, unknown[0].refused)
         finally:
             for task in under_way:
                 task.cancel()
@@ -268,11 +286,13 @@ class Roads:
     async def _watch(
         self, request: realtime_pb2.WatchRequest, context: Context
     ) -> AsyncIterator[realtime_pb2.WatchResponse]:
-        users = tuple(request.user_ids)
-        watching = self._link.watch(key_of(context), context.peer(), users)
+        watching = self._link.watch(key_of(context), context.peer(), request)
         try:
             async with contextlib.aclosing(watching):
                 async for happened in watching:
+                    if happened is None:
+                        await context.send_initial_metadata(())
+                        continue
                     response = realtime_pb2.WatchResponse()
                     fill(getattr(response, happened.kind), happened.data)
                     yield response
@@ -365,6 +385,7 @@ async def serve(options: pipe.Options) -> None:
         options=[
             ("grpc.max_receive_message_length", options.max_message),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),
         ]
     )

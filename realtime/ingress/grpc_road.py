@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +18,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..api_keys import ApiKeys
-from ..errors import InternalError, RealtimeError, Unauthorized, UnknownEvent
+from ..broker.receipts import Receipt
+from ..errors import InternalError, InvalidMessage, RealtimeError, Unauthorized, UnknownEvent
 from ..front import pipe
 from ..metrics import Metrics
+from ..pace import Pace
+from ..receipt_watches import ReceiptWatches
 from ..security import Security
 from ..watching import Watching
+from .shapes import MAX_NAMES, receipt_told
 from .verbs import VERBS, Caller, Verbs
 
 _log = Logger()
@@ -32,6 +37,9 @@ FORCE: Final = 3.0
 #: Seconds between two looks at whether the node is ready.
 LOOK: Final = 0.5
 
+#: What can be watched; the first is what is meant by nothing.
+KINDS: Final = ("presence", "receipts")
+
 _MODULE: Final = "realtime.front.server"
 #: The directory from which this package comes.
 _HOME: Final = str(Path(__file__).parents[2])
@@ -41,6 +49,7 @@ class GrpcRoad:
     """The gRPC API of one node.
 
     :param clock: the reactor: IReactorTime and IReactorProcess.
+    :param pace: does what is asked.
     :param ready: whether the node wants traffic.
     :param listening: called with the port, whenever the front is up.
     """
@@ -54,7 +63,9 @@ class GrpcRoad:
         security: Security,
         verbs: Verbs,
         watching: Watching,
+        receipts: ReceiptWatches,
         metrics: Metrics,
+        pace: Pace,
         ready: Callable[[], bool],
         listening: Callable[[int], object],
     ) -> None:
@@ -64,7 +75,9 @@ class GrpcRoad:
         self._security = security
         self._verbs = verbs
         self._watching = watching
+        self._receipts = receipts
         self._metrics = metrics
+        self.pace = pace
         self._ready = ready
         self._listening = listening
         self._front: _Front | None = None
@@ -146,11 +159,24 @@ class GrpcRoad:
         :raises RealtimeError: they may not.
         """
         self.caller(watch.key, watch.peer).key.check("read")
-        self._watching.start(who, frozenset(watch.users), told)
+        kinds = set(watch.kinds) or {KINDS[0]}
+        if kinds - set(KINDS):
+            raise InvalidMessage(f"kinds: expected some of {', '.join(KINDS)}")
+        if len(watch.receipts) > MAX_NAMES or len(watch.users) > MAX_NAMES:
+            raise InvalidMessage(f"at most {MAX_NAMES} receipts, and as many users")
+        if "presence" in kinds:
+            self._watching.start(who, frozenset(watch.users), told)
+        if "receipts" in kinds:
+
+            def receipted(receipt: Receipt, now: float) -> None:
+                told("receipt", msgspec.json.encode(receipt_told(receipt, now)))
+
+            self._receipts.start(who, frozenset(watch.receipts), receipted)
 
     def unwatch(self, who: object) -> None:
         """They want it no more."""
         self._watching.stop(who)
+        self._receipts.stop(who)
 
     @property
     def clock(self) -> Any:
@@ -224,7 +250,7 @@ class _Front(ProcessProtocol):
 
     def _took(self, message: pipe.FromFront) -> None:
         if isinstance(message, pipe.Ask):
-            self._ask(message)
+            self._road.pace.do(partial(self._ask, message))
         elif isinstance(message, pipe.Watch):
             self._watch(message)
         elif isinstance(message, pipe.Unwatch):
@@ -270,6 +296,8 @@ class _Front(ProcessProtocol):
         else:
             self._road.answered("watch", 200)
             self._watches.add(watch.id)
+            # From here on it is told.
+            self.say(pipe.Done(watch.id, b""))
 
     def childConnectionLost(self, childFD: int) -> None:
         self._deaf = self._deaf or childFD == pipe.FROM_NODE

@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import NotFound, RealtimeError, Unauthorized
 from ..names import FORBIDDEN_IN_USERS, NAME_LENGTH
 from ..routing import MAX_CHANNEL, SHARED, Target
-from .paths import ROUTES, Route
+from .paths import INTERNAL, ROUTES, Route
 from .shapes import MAX_MESSAGE_ID, MAX_NAMES
 from .verbs import COMMON, VERBS, Verb
 
@@ -50,7 +50,8 @@ def document(rules: Mapping[str, Target]) -> dict[str, Any]:
         "info": {
             "title": "realtime",
             "version": __version__,
-            "description": "What other services can ask of the realtime service.",
+            "description": "What other services can ask of the realtime service. Not part of it, and to be"
+            f" changed without notice, is what the console asks: {', '.join(INTERNAL)}.",
         },
         "paths": paths,
         "security": [{"key": []}],
@@ -227,8 +228,13 @@ def _data(target: Target) -> dict[str, Any]:
         return {"type": "object", "properties": {"userId": user}, "required": ["userId"]}
     if target is Target.EVENT_OR_EVERYONE:
         return {"type": "object", "properties": {"eventId": {"anyOf": [_EVENT, _WHOLE, nobody]}}}
+    # The first that is there decides, and the others are not looked at.
     named = {"userId": user, "eventId": event, "roomId": room}
-    return {"type": "object", "properties": named, "anyOf": [{"required": [name]} for name in named]}
+    kinds = [
+        {"properties": {**dict.fromkeys(list(named)[:place], nobody), name: schema}, "required": [name]}
+        for place, (name, schema) in enumerate(named.items())
+    ]
+    return {"type": "object", "anyOf": kinds}
 
 
 def _broadcast(schema: dict[str, Any], rules: Mapping[str, Target]) -> dict[str, Any]:

@@ -11,8 +11,11 @@ import msgspec
 #: Where the API says what it is.
 DOCUMENT: Final = "/v1/openapi.json"
 
+#: What the console asks by (`look`), which is not described there.
+INTERNAL: Final = ("/v1/nodes", "/v1/users", "/v1/connections", "/v1/connections/{connectionId}")
+
 #: Names in paths that may hold a slash, once decoded.
-_ANY: Final = frozenset(("userId", "tokenId"))
+_ANY: Final = frozenset(("userId", "tokenId", "id"))
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -44,6 +47,7 @@ ROUTES: Final = (
     Route("POST", "/v1/publish", "publish", body=True),
     Route("POST", "/v1/broadcast", "broadcast", body=True),
     Route("POST", "/v1/batch", "batch", body=True),
+    Route("GET", "/v1/receipts/{id}", "receipt"),
     Route("GET", "/v1/info", "info"),
     Route("GET", "/v1/connections/count", "count"),
     Route("GET", "/v1/rooms", "rooms", {"after": str, "limit": int}),

@@ -9,7 +9,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from ..broker.interface import IBroker, IStateStore
-from ..errors import InternalError, InvalidPublication, RealtimeError
+from ..errors import InternalError, InvalidPublication, NoReceipt, RealtimeError
 from ..events import Loss
 from ..ids import unique_id
 from ..messages import Audience, Position, Publication, Published
@@ -26,15 +26,18 @@ class Options(msgspec.Struct, frozen=True):
 
     :ivar loss: its loss class; None for that of its event. What may be dropped is not logged.
     :ivar ttl: milliseconds after which nobody gets it; None for never.
+    :ivar receipt: whether it is to be known who got it.
     """
 
     except_users: frozenset[str] = frozenset()
     except_connections: frozenset[str] = frozenset()
     loss: LossClass | None = None
     ttl: int | None = None
+    receipt: bool = False
 
 
 _NO_OPTIONS: Final = Options()
+_RECEIPT: Final = Options(receipt=True)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -93,8 +96,13 @@ class Ingest:
         :returns: fires when the broker has taken it; fails with `UnknownChannel`, `NoOwner`,
             `InvalidPublication`, `MessageTooLarge` or `BrokerUnavailable`.
         """
-        work = self._publish(channel, data, message_id, options)
-        return Deferred.fromCoroutine(self._counted(channel, work))
+        return Deferred.fromCoroutine(self.take(channel, data, message_id, options))
+
+    async def take(
+        self, channel: str, data: bytes, message_id: str | None = None, options: Options = _NO_OPTIONS
+    ) -> Accepted:
+        """See `publish`."""
+        return await self._counted(channel, self._publish(channel, data, message_id, options))
 
     def broadcast(
         self,
@@ -192,6 +200,8 @@ def _publication(route: Route, audience: Audience, now: int) -> Publication:
 def _with(publication: Publication, options: Options) -> Publication:
     loss = options.loss
     logged = publication.logged if loss is None else loss != Loss.DROP.value
+    if options.receipt and not logged:
+        raise NoReceipt()
     audience = msgspec.structs.replace(
         publication.audience,
         except_users=options.except_users,
@@ -207,7 +217,17 @@ def _with(publication: Publication, options: Options) -> Publication:
         and not (audience.except_users or audience.except_connections),
         loss=loss or "",
         expires=0 if options.ttl is None else publication.time + options.ttl,
+        receipt=options.receipt,
     )
+
+
+def receipted(prepared: Prepared, name: str) -> Prepared:
+    """The same with a receipt, and this id.
+
+    :raises NoReceipt: it is not kept for recovery.
+    """
+    publication, key = prepared
+    return msgspec.structs.replace(_with(publication, _RECEIPT), id=name), key
 
 
 def _key(channel: str, message_id: str) -> str:

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from ..complaints import Complaints
 from ..errors import InvalidPublication, UnknownChannel
 from ..watching import OURS
-from .publish import Ingest, Prepared
+from .publish import Ingest, Prepared, receipted
 
 _log = Logger()
 
@@ -43,14 +43,22 @@ class RedisEvents:
         return ours
 
     def prepare(
-        self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool
+        self, channel: bytes, data: bytes, message_id: bytes | None, *, inside: bool, receipt: bytes = b""
     ) -> Prepared | Deferred[Prepared]:
-        """What is to be published, and its idempotency key; raises a `RealtimeError` if nothing is."""
+        """What is to be published, and its idempotency key; raises a `RealtimeError` if nothing is.
+
+        :param receipt: the id of the publication, if it is to have a receipt.
+        """
         name = _text(channel, UnknownChannel("the channel is not UTF-8"))
         beside = None
         if message_id is not None:
             beside = _text(message_id, InvalidPublication("messageId is not UTF-8"))
-        return self._ingest.prepare(name, data, beside, inside=inside)
+        prepared = self._ingest.prepare(name, data, beside, inside=inside)
+        if not receipt:
+            return prepared
+        if isinstance(prepared, Deferred):
+            return prepared.addCallback(receipted, receipt.decode())
+        return receipted(prepared, receipt.decode())
 
     def handled(self, channel: bytes, outcome: str, why: str = "") -> None:
         """Count it, and say why it was refused, of each reason now and then."""

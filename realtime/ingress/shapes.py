@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ..broker.receipts import RANKS, Receipt, State
 from ..messages import Position
 from ..names import NAME_LENGTH, ROOM_PATTERN
 from ..routing import MAX_CHANNEL
@@ -83,6 +84,7 @@ class Publish(Request, frozen=True):
     :ivar message_id: idempotency key: a second publication under it to the channel is not delivered.
     :ivar loss: its loss class, where it is not the event's: ``drop`` is not kept for recovery either.
     :ivar ttl: milliseconds after which it is delivered to nobody.
+    :ivar receipt: whether it is to be known who got it (`OfReceipt`): not for what may be dropped.
     """
 
     channel: Annotated[str, Meta(max_length=MAX_CHANNEL)]
@@ -91,6 +93,7 @@ class Publish(Request, frozen=True):
     exclude: Exclude | None = None
     loss: LossClass | None = None
     ttl: Ttl | None = None
+    receipt: bool = False
 
 
 class Whom(Request, frozen=True):
@@ -111,6 +114,7 @@ class Broadcast(Request, frozen=True):
     exclude: Exclude | None = None
     loss: LossClass | None = None
     ttl: Ttl | None = None
+    receipt: bool = False
 
 
 class Batch(Request, frozen=True):
@@ -124,6 +128,12 @@ class RoomsPage(Request, frozen=True):
 
     after: Room | None = None
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = ROOMS_PAGE
+
+
+class OfReceipt(Request, frozen=True):
+    """``receipt``: that of the publication with this id."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class OfRoom(Request, frozen=True):
@@ -272,6 +282,50 @@ class Results(Answer, frozen=True):
     """In the order of the batch."""
 
     results: list[Result]
+
+
+class ReceiptCounts(Answer, frozen=True):
+    """Connections, each counted in every state that it has reached; `expired` have not acknowledged."""
+
+    targeted: int
+    written: int
+    acknowledged: int
+    expired: int
+
+
+class ReceiptStanding(Answer, frozen=True):
+    connection_id: str
+    user_id: str
+    state: State
+
+
+class ReceiptTold(Answer, frozen=True):
+    """Who got a publication.
+
+    :ivar timestamp: when it was published.
+    :ivar expires_at: up to when acknowledgements are awaited.
+    :ivar connections: how far it has come with each, up to RECEIPT_MAX_CONNECTIONS of each node.
+    """
+
+    id: str
+    timestamp: int
+    expires_at: int
+    counts: ReceiptCounts
+    connections: list[ReceiptStanding]
+
+
+def receipt_told(receipt: Receipt, now: float) -> ReceiptTold:
+    """A receipt as it is at a time, seconds since the epoch."""
+    over = receipt.over(now)
+    targeted, written, acknowledged = receipt.counts
+    told = []
+    for mark in receipt.marks:
+        state: State = RANKS[mark.rank]
+        if over and state != "acknowledged":
+            state = "expired"
+        told.append(ReceiptStanding(mark.connection, mark.user, state))
+    counts = ReceiptCounts(targeted, written, acknowledged, targeted - acknowledged if over else 0)
+    return ReceiptTold(receipt.id, receipt.made, receipt.until, counts, told)
 
 
 class RoomTold(Answer, frozen=True):

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from ..api_keys import ApiKey, Scope
 from ..broker.interface import IBroker, IStateStore, Presence
+from ..broker.receipts import IReceiptStore
 from ..errors import (
     ApiForbidden,
     BrokerUnavailable,
@@ -27,6 +28,8 @@ from ..errors import (
     InvalidRoom,
     MessageTooLarge,
     NoOwner,
+    NoReceipt,
+    NotFound,
     PastTime,
     RealtimeError,
     RoomForbidden,
@@ -84,7 +87,7 @@ class Verb(msgspec.Struct, frozen=True):
 #: What every verb may refuse with.
 COMMON: Final = (ApiForbidden, InvalidMessage, InternalError, MessageTooLarge, BrokerUnavailable)
 
-_PUBLISHING: Final = (InvalidPublication, NoOwner, UnknownChannel)
+_PUBLISHING: Final = (InvalidPublication, NoOwner, NoReceipt, UnknownChannel)
 
 VERBS: Final[Mapping[str, Verb]] = {
     verb.name: verb
@@ -116,6 +119,7 @@ VERBS: Final[Mapping[str, Verb]] = {
             (),
             InvalidPublication,
         ),
+        Verb("receipt", "read", shapes.OfReceipt, shapes.ReceiptTold, "Who got a publication", (NotFound,)),
         Verb("rooms", "read", shapes.RoomsPage, shapes.RoomsTold, "Rooms, and how many users each has"),
         Verb("members", "read", shapes.OfRoom, shapes.Members, "Who is in a room", (InvalidRoom,)),
         Verb(
@@ -237,6 +241,7 @@ class Verbs:
         max_history: int,
         max_history_bytes: int,
         node: tuple[str, str],
+        receipts: IReceiptStore,
     ) -> None:
         self._ingest = ingest
         self._broker = broker
@@ -250,6 +255,7 @@ class Verbs:
         self._max_history = max_history
         self._max_history_bytes = max_history_bytes
         self._node = node
+        self._receipts = receipts
         self._handlers: dict[str, Callable[[Any, Caller], Awaitable[shapes.Answer]]] = {
             name: getattr(self, f"_{name}") for name in VERBS
         }
@@ -278,7 +284,7 @@ class Verbs:
         caller.key.check(VERBS["publish"].scope)
         caller.key.check_channel(asked.channel)
         options = _options(asked)
-        return await self._ingest.publish(asked.channel, bytes(asked.data), asked.message_id, options)
+        return await self._ingest.take(asked.channel, bytes(asked.data), asked.message_id, options)
 
     async def _publish(self, asked: shapes.Publish, caller: Caller) -> shapes.Answer:
         return accepted(await self.publish(asked, caller))
@@ -312,6 +318,12 @@ class Verbs:
         return shapes.Result(accepted=accepted(taken))
 
     # -- asking
+
+    async def _receipt(self, asked: shapes.OfReceipt, caller: Caller) -> shapes.Answer:
+        (found,) = await self._receipts.read([asked.id])
+        if found is None:
+            raise NotFound("no receipt is kept of such a publication")
+        return shapes.receipt_told(found, self._wall())
 
     async def _rooms(self, asked: shapes.RoomsPage, caller: Caller) -> shapes.Answer:
         after = asked.after or ""
@@ -451,14 +463,15 @@ class Verbs:
 
 def _options(asked: shapes.Publish | shapes.Broadcast) -> Options:
     exclude = asked.exclude
-    if exclude is None and asked.loss is None and asked.ttl is None:
+    if exclude is None and asked.loss is None and asked.ttl is None and not asked.receipt:
         return _NO_OPTIONS
     ttl = None if asked.ttl is None else int(asked.ttl)
     if exclude is None:
-        return Options(loss=asked.loss, ttl=ttl)
+        return Options(loss=asked.loss, ttl=ttl, receipt=asked.receipt)
     for user in exclude.users:
         _user(user, InvalidPublication)
-    return Options(frozenset(exclude.users), frozenset(exclude.connections), asked.loss, ttl)
+    users, connections = frozenset(exclude.users), frozenset(exclude.connections)
+    return Options(users, connections, asked.loss, ttl, asked.receipt)
 
 
 _NO_OPTIONS: Final = Options()

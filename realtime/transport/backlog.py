@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..wire.session import Frame
 
@@ -11,6 +11,15 @@ from ..wire.session import Frame
 def weight(frame: Frame) -> int:
     """The bytes that a frame counts for while it waits."""
     return len(frame.text) + sum(map(len, frame.attachments))
+
+
+class _Mark:
+    """A place among what waits, and who wants to know when it is reached."""
+
+    __slots__ = ("reached",)
+
+    def __init__(self, reached: Callable[[], object]) -> None:
+        self.reached = reached
 
 
 class Backlog:
@@ -23,7 +32,7 @@ class Backlog:
     __slots__ = ("_items", "size")
 
     def __init__(self) -> None:
-        self._items: deque[Frame | Iterator[Frame]] = deque()
+        self._items: deque[Frame | Iterator[Frame] | _Mark] = deque()
         self.size = 0
 
     def add(self, frame: Frame) -> None:
@@ -35,10 +44,14 @@ class Backlog:
         """Put frames at the end that are not counted."""
         self._items.append(iter(frames))
 
+    def mark(self, reached: Callable[[], object]) -> None:
+        """Call when all that waits now has been taken."""
+        self._items.append(_Mark(reached))
+
     @property
     def replaying(self) -> bool:
         """Whether the next frame is one of a replay."""
-        return bool(self._items) and not isinstance(self._items[0], Frame)
+        return bool(self._items) and not isinstance(self._items[0], Frame | _Mark)
 
     def take(self) -> Frame | None:
         """The next frame; None if none is left. Whatever a replay's iterator raises passes through."""
@@ -47,9 +60,19 @@ class Backlog:
             if isinstance(first, Frame):
                 self._items.popleft()
                 self.size -= weight(first)
+                self._reach()
                 return first
+            if isinstance(first, _Mark):
+                self._reach()
+                continue
             frame = next(first, None)
             if frame is not None:
                 return frame
             self._items.popleft()
         return None
+
+    def _reach(self) -> None:
+        """Tell of the places that are reached."""
+        while self._items and isinstance(mark := self._items[0], _Mark):
+            self._items.popleft()
+            mark.reached()

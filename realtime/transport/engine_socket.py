@@ -197,6 +197,15 @@ class EngineSocket:
             self._waiting().replay(frames)
             self._carrier.stir()
 
+    def when_taken(self, taken: Callable[[], object]) -> None:
+        """See `IOutlet`."""
+        if self._state is not _State.OPEN:
+            return
+        if self._backlog is None:
+            taken()
+        else:
+            self._backlog.mark(taken)
+
     def close(self, close: Close) -> None:
         """End the session after what was written. The receiver hears of it later, not from here."""
         if self._state is not _State.OPEN:

@@ -25,6 +25,7 @@ from zope.interface import Interface
 
 from ..errors import InternalError, MethodNotAllowed, NotFound, RealtimeError
 from ..wire.request import Head
+from .direct_write import write
 
 JSON: Final = b"application/json"
 
@@ -236,6 +237,8 @@ class Channel:
         self.transport: Any = transport
         self.persistent = True
         self._door = door
+        # The head of an answer, which leaves with the first of its body.
+        self._head = b""
 
     def prove(self) -> None:
         """The request belongs to a session."""
@@ -256,16 +259,19 @@ class Channel:
             for value in values:
                 lines += (name, b": ", value, b"\r\n")
         lines.append(b"\r\n" if self.persistent else b"Connection: close\r\n\r\n")
-        self.transport.write(b"".join(lines))
+        self._head = b"".join(lines)
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        head, self._head = self._head, b""
+        write(self.transport, head + data)
 
     def writeSequence(self, data: list[bytes]) -> None:
-        self.transport.writeSequence(data)
+        self.write(b"".join(data))
 
     def loseConnection(self) -> None:
         self._door.lose()
 
     def requestDone(self, request: Request) -> None:
+        if self._head:
+            self.write(b"")
         self._door.answered()

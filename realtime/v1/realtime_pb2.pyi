@@ -15,20 +15,22 @@ class Exclude(_message.Message):
     def __init__(self, users: _Optional[_Iterable[str]] = ..., connections: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
-    __slots__ = ("channel", "data", "message_id", "exclude", "loss", "ttl")
+    __slots__ = ("channel", "data", "message_id", "exclude", "loss", "ttl", "receipt")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     channel: str
     data: bytes
     message_id: str
     exclude: Exclude
     loss: str
     ttl: int
-    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ...) -> None: ...
+    receipt: bool
+    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ..., receipt: _Optional[bool] = ...) -> None: ...
 
 class Audience(_message.Message):
     __slots__ = ("everyone", "users", "rooms")
@@ -41,7 +43,7 @@ class Audience(_message.Message):
     def __init__(self, everyone: _Optional[bool] = ..., users: _Optional[_Iterable[str]] = ..., rooms: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BroadcastRequest(_message.Message):
-    __slots__ = ("event", "data", "audience", "message_id", "exclude", "loss", "ttl")
+    __slots__ = ("event", "data", "audience", "message_id", "exclude", "loss", "ttl", "receipt")
     EVENT_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +51,7 @@ class BroadcastRequest(_message.Message):
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     event: str
     data: bytes
     audience: Audience
@@ -56,7 +59,8 @@ class BroadcastRequest(_message.Message):
     exclude: Exclude
     loss: str
     ttl: int
-    def __init__(self, event: _Optional[str] = ..., data: _Optional[bytes] = ..., audience: _Optional[_Union[Audience, _Mapping]] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ...) -> None: ...
+    receipt: bool
+    def __init__(self, event: _Optional[str] = ..., data: _Optional[bytes] = ..., audience: _Optional[_Union[Audience, _Mapping]] = ..., message_id: _Optional[str] = ..., exclude: _Optional[_Union[Exclude, _Mapping]] = ..., loss: _Optional[str] = ..., ttl: _Optional[int] = ..., receipt: _Optional[bool] = ...) -> None: ...
 
 class PublishResponse(_message.Message):
     __slots__ = ("id", "offset", "audience", "repeated")
@@ -119,6 +123,48 @@ class PublishStreamResponse(_message.Message):
     refused: int
     errors: _containers.RepeatedCompositeFieldContainer[StreamError]
     def __init__(self, accepted: _Optional[int] = ..., repeated: _Optional[int] = ..., refused: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ...) -> None: ...
+
+class ReceiptRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ReceiptCounts(_message.Message):
+    __slots__ = ("targeted", "written", "acknowledged", "expired")
+    TARGETED_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    targeted: int
+    written: int
+    acknowledged: int
+    expired: int
+    def __init__(self, targeted: _Optional[int] = ..., written: _Optional[int] = ..., acknowledged: _Optional[int] = ..., expired: _Optional[int] = ...) -> None: ...
+
+class ReceiptStanding(_message.Message):
+    __slots__ = ("connection_id", "user_id", "state")
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    connection_id: str
+    user_id: str
+    state: str
+    def __init__(self, connection_id: _Optional[str] = ..., user_id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class DeliveryReceipt(_message.Message):
+    __slots__ = ("id", "timestamp", "expires_at", "counts", "connections")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    timestamp: int
+    expires_at: int
+    counts: ReceiptCounts
+    connections: _containers.RepeatedCompositeFieldContainer[ReceiptStanding]
+    def __init__(self, id: _Optional[str] = ..., timestamp: _Optional[int] = ..., expires_at: _Optional[int] = ..., counts: _Optional[_Union[ReceiptCounts, _Mapping]] = ..., connections: _Optional[_Iterable[_Union[ReceiptStanding, _Mapping]]] = ...) -> None: ...
 
 class RoomsRequest(_message.Message):
     __slots__ = ("after", "limit")
@@ -389,10 +435,14 @@ class LiftResponse(_message.Message):
     def __init__(self, lifted: _Optional[bool] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("user_ids",)
+    __slots__ = ("user_ids", "kinds", "receipt_ids")
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_IDS_FIELD_NUMBER: _ClassVar[int]
     user_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, user_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    receipt_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[str]] = ..., receipt_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PresenceChange(_message.Message):
     __slots__ = ("event", "user_id", "status", "text", "timestamp")
@@ -409,7 +459,9 @@ class PresenceChange(_message.Message):
     def __init__(self, event: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[str] = ..., text: _Optional[str] = ..., timestamp: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("presence",)
+    __slots__ = ("presence", "receipt")
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     presence: PresenceChange
-    def __init__(self, presence: _Optional[_Union[PresenceChange, _Mapping]] = ...) -> None: ...
+    receipt: DeliveryReceipt
+    def __init__(self, presence: _Optional[_Union[PresenceChange, _Mapping]] = ..., receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ...) -> None: ...

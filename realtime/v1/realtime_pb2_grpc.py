@@ -54,6 +54,11 @@ class RealtimeStub:
                 request_serializer=realtime_dot_v1_dot_realtime__pb2.PublishRequest.SerializeToString,
                 response_deserializer=realtime_dot_v1_dot_realtime__pb2.PublishStreamResponse.FromString,
                 _registered_method=True)
+        self.Receipt = channel.unary_unary(
+                '/realtime.v1.Realtime/Receipt',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.ReceiptRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.DeliveryReceipt.FromString,
+                _registered_method=True)
         self.Rooms = channel.unary_unary(
                 '/realtime.v1.Realtime/Rooms',
                 request_serializer=realtime_dot_v1_dot_realtime__pb2.RoomsRequest.SerializeToString,
@@ -175,6 +180,13 @@ class RealtimeServicer:
     def PublishStream(self, request_iterator, context):
         """Publishes all that is sent, in order; says at the end what became of it. What is sent faster than it can be
         published waits at the client.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Receipt(self, request, context):
+        """Who got a publication that was made with `receipt`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +329,11 @@ def add_RealtimeServicer_to_server(servicer, server):
                     servicer.PublishStream,
                     request_deserializer=realtime_dot_v1_dot_realtime__pb2.PublishRequest.FromString,
                     response_serializer=realtime_dot_v1_dot_realtime__pb2.PublishStreamResponse.SerializeToString,
+            ),
+            'Receipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.Receipt,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.ReceiptRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.DeliveryReceipt.SerializeToString,
             ),
             'Rooms': grpc.unary_unary_rpc_method_handler(
                     servicer.Rooms,
@@ -522,6 +539,33 @@ class Realtime:
             '/realtime.v1.Realtime/PublishStream',
             realtime_dot_v1_dot_realtime__pb2.PublishRequest.SerializeToString,
             realtime_dot_v1_dot_realtime__pb2.PublishStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Receipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realtime.v1.Realtime/Receipt',
+            realtime_dot_v1_dot_realtime__pb2.ReceiptRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.DeliveryReceipt.FromString,
             options,
             channel_credentials,
             insecure,

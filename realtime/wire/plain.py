@@ -6,11 +6,12 @@
     <- {"id": id, "ok": true, …}     the acknowledgement, where there was an id; an ``id`` among the
                                      event's own fields is called ``messageId`` here
     <- {"id": id, "ok": false, "error": Refusal}
-    <- {"event": name, "data": object, "offset"?: text}
+    <- {"event": name, "data": object, "offset"?: text, "receipt"?: number}
 
 ``offset`` is the place in the sequence, where the event has one: what `Connect.offset` takes. The last
-one seen, with the ``session`` of ``system:connected``, takes the session up again. ``ping`` is
-answered by ``pong``; a client that has sent one is pinged in the same way as well.
+one seen, with the ``session`` of ``system:connected``, takes the session up again. Where there is a
+``receipt``, the publisher wants to know that the event was got: ``ack`` with the number as ``id`` says
+so. ``ping`` is answered by ``pong``; a client that has sent one is pinged in the same way as well.
 """
 
 from __future__ import annotations
@@ -121,7 +122,10 @@ class PlainSession:
 
     def encode(self, publication: Publication) -> Frame:
         """See `ISession`."""
-        return _emit(publication.event, publication.payload(), publication.sequence)
+        frame = _emit(publication.event, publication.payload(), publication.sequence)
+        if not publication.receipt or publication.sequence is None:
+            return frame
+        return Frame(b'%b,"receipt":%d}' % (frame.text[:-1], publication.sequence.number))
 
     def replay(self, publications: Iterable[Publication]) -> Iterable[Frame]:
         """See `ISession`."""

@@ -65,15 +65,22 @@ class Frame:
 
 
 class Several(Frame):
-    """Some frames as one: several WebSocket messages that leave together."""
+    """Some frames as one: several messages that leave together."""
 
-    __slots__ = ()
+    __slots__ = ("_frames",)
 
     def __init__(self, frames: Iterable[Frame]) -> None:
-        frames = tuple(frames)
+        self._frames = frames = tuple(frames)
         super().__init__(b"".join(frame.text for frame in frames))
         self.attachments = tuple(part for frame in frames for part in frame.attachments)
         self._websocket = b"".join(frame.websocket for frame in frames)
+
+    @property
+    def polling(self) -> bytes:
+        """See `Frame`."""
+        if self._polling is None:
+            self._polling = b"\x1e".join(frame.polling for frame in self._frames)
+        return self._polling
 
 
 class Control(Frame):
@@ -135,7 +142,10 @@ class ISession(Interface):
         """
 
     def encode(publication: Publication) -> Frame:
-        """A publication, with its place in the sequence where it has one; or `NOTHING`."""
+        """A publication, with its place in the sequence where it has one; or `NOTHING`.
+
+        One with a receipt asks the client to acknowledge it, by its number in the sequence.
+        """
 
     def replay(publications: Iterable[Publication]) -> Iterable[Frame]:
         """What the session missed, in order. Drawn frame by frame, as the transport takes them."""

@@ -4,6 +4,10 @@ A client's CONNECT carries ``{token?, pid?, offset?, recovery?}``. Events to a c
 payload and, where they are logged, in their place in the sequence as one more text: the reference
 client keeps the last text argument it saw as its offset, and sends it with the pid when it comes back
 (connection state recovery). A client that says ``recovery: false`` gets no such text.
+
+A publication whose publisher wants a receipt asks for an acknowledgement, whose id is its number in the
+sequence: the same bytes for all. The client takes no offset from such an event; ``system:position``
+follows it.
 """
 
 from __future__ import annotations
@@ -16,10 +20,21 @@ import msgspec
 from zope.interface import implementer
 
 from ..errors import InvalidToken, ProtocolError, RealtimeError
-from ..messages import Ack, Command, Connect, Disconnect, Event, Placed, Publication, Sequence
-from . import rawjson
+from ..messages import (
+    Ack,
+    Acknowledged,
+    Command,
+    Connect,
+    Disconnect,
+    Event,
+    Placed,
+    Publication,
+    Sequence,
+    number_of,
+)
+from . import rawjson, socketio_namespaces
 from .attachments import fold, unfold
-from .session import NOTHING, Frame, ISession, Send
+from .session import NOTHING, Frame, ISession, Send, Several
 from .socketio_namespaces import Asked, Emitted, Left, Namespaces, Unknown
 from .socketio_packets import ACK, EVENT, encode
 
@@ -84,7 +99,9 @@ class SocketIOSession:
             return [Disconnect()]
         if isinstance(arrival, Unknown):
             return [Send(arrival.answer)]
-        # An attachment is awaited, or it is an acknowledgement, and nothing waits for those.
+        if isinstance(arrival, socketio_namespaces.Acknowledged):
+            return [Acknowledged(arrival.ack)]
+        # An attachment is awaited.
         return []
 
     def _connect(self, raw: bytes) -> Connect | Send:
@@ -127,7 +144,16 @@ class SocketIOSession:
         attachments: tuple[bytes, ...] = ()
         if publication.binary:
             payload, attachments = unfold(payload)
+        if publication.receipt and publication.sequence is not None:
+            return self._ask(publication, payload, attachments)
         return self._emit(publication.event, payload, publication.sequence, attachments)
+
+    def _ask(self, publication: Publication, payload: bytes, attachments: tuple[bytes, ...]) -> Frame:
+        text = b"%b%b]" % (_opening(publication.event), payload)
+        asking = encode(EVENT, "/", text, number_of(publication), attachments)
+        if self.encoding is not WITH_OFFSETS:
+            return asking
+        return Several((asking, self._emit("system:position", b"{}", publication.sequence, ())))
 
     def replay(self, publications: Iterable[Publication]) -> Iterable[Frame]:
         """See `ISession`."""

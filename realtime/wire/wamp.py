@@ -9,7 +9,8 @@ its keyword arguments (`wamp_errors`).
 A publication comes once for each subscription that matches it, always with the same publication id.
 That of a logged one is its number in the sequence, and the position to recover from is the line of
 ``WELCOME.Details.authextra.position`` with that number behind the colon. Others have ids from
-`UNLOGGED` on.
+`UNLOGGED` on. Where ``Details.receipt`` is true the publisher wants to know that it was got: a call of
+``ack`` with the publication id as ``id`` says so.
 """
 
 from __future__ import annotations

@@ -103,6 +103,8 @@ class Encoder:
         if matter.publication.publisher is not None:
             user, connection = matter.publication.publisher
             details = {"publisher": session_number(connection), "publisher_authid": user}
+        if matter.publication.receipt:
+            details["receipt"] = True
         return self.events(matter.topic, personal, matter.number, matching, self._body, details)
 
     def events(

@@ -86,7 +86,7 @@ class LostTests(HearingCase):
     async def test_unreadable(self) -> None:
         """What another version has logged, and this one can't read, is a gap, and stops nothing."""
         await self.eventually(await self.publish("a", "b"))
-        await self.publisher.broker.run("publish", "a", "", 1, 0, "id", 1, b"[]", b"{}", "", "", "")
+        await self.publisher.broker.run("publish", "a", "", 1, 0, "id", 1, b"[]", b"{}", "", "", "", "")
         ids = [*self.heard(), *await self.publish("a", "b")]
         await self.eventually(ids)
         self.assertEqual(self.hearer.peer.resets, [frozenset({"a"})])

@@ -36,6 +36,7 @@ export class Plain extends Commanded {
         tell("connect", { sid: message.data.connectionId, recovered: message.data.recovered });
       }
       tell("event", { event: message.event, args: [message.data] });
+      if (message.receipt !== undefined) this.send(state, "ack", { id: message.receipt });
     };
     socket.onclose = ({ code, reason }) => {
       const active = !state.over && code < 4500;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -24,7 +26,7 @@ from realtime.front.convert import to_json
 from realtime.ingress.paths import ROUTES
 from realtime.v1 import realtime_pb2 as pb
 
-from ..ingress.requests import PUBLICATION, REFUSED, REQUESTS
+from ..ingress.requests import NOT_DONE, PUBLICATION, REFUSED, REQUESTS
 from ..redis_servers import RedisServer
 from ..redis_tls import Authority
 from .case import LiveCase
@@ -106,7 +108,7 @@ class RoadTests(GrpcCase):
                 self.accepted(await alice.call("room:message", {"roomId": "lobby", "text": "é"}))
             request = REQUESTS[verb]
             by_grpc, by_http = await client.verb(verb, request), await self.http(verb, request)
-            self.assertEqual((by_grpc[0], by_http[0]), ("", ""), verb)
+            self.assertEqual((by_grpc[0], by_http[0]), (NOT_DONE.get(verb, ""),) * 2, verb)
             kind = METHODS[method_of(verb)].output_type
             answers = [_stripped(kind, answer) for answer in (by_grpc[1], by_http[1])]
             if verb not in ("kick", "move", "disconnect", "history_remove") and "lift" not in str(answers):
@@ -117,21 +119,28 @@ class RoadTests(GrpcCase):
             self.assertEqual((await self.http(verb, request))[0], code, (verb, change))
 
     async def test_one_key(self) -> None:
-        """One idempotency key by HTTP, gRPC, Redis Streams and a service's socket: one delivery."""
+        """One idempotency key by HTTP, gRPC, Redis and a service's socket, over two nodes: one delivery."""
         redis = RedisServer(self.directory())
         await redis.start()
         self.addCleanup(redis.stop)
+        other = await self.start_service(REDIS_URL=redis.url)
         client = await self.start_grpc(REDIS_URL=redis.url)
+        nodes = (other, self.service)
 
         async def ready() -> bool:
-            told = await self.service.request("GET", "/health/ready", listener="HEALTH_CHECK_PORT")
-            return told.status == 200
+            told = [
+                await node.request("GET", "/health/ready", listener="HEALTH_CHECK_PORT") for node in nodes
+            ]
+            return all(one.status == 200 for one in told)
 
-        await self.until(ready, "the node to hear what is published on Redis")
+        await self.until(ready, "the nodes to hear what is published on Redis")
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
+        bob = await self.connect(driver, "bob", url=other.url)
         request = {**PUBLICATION, "messageId": "m-1"}
-        _, first = await self.http("publish", request)
+        first = (await other.request("POST", "/v1/publish", request)).body
+        _, again = await self.http("publish", request)
+        self.assertEqual((again["id"], again["repeated"]), (first["id"], True))
         _, second = await client.verb("publish", request)
         self.assertEqual((second["id"], second["repeated"]), (first["id"], True))
         for verb, status, count in (("publish", "200", 1), ("publish", "401", 0)):
@@ -145,17 +154,18 @@ class RoadTests(GrpcCase):
         await redis.command("XADD", "realtime:events", "*", *fields)
         await redis.command("PUBLISH", "system:news", '{"a":1,"messageId":"m-1"}')
         token = self.token("booking", service={"scopes": ["publish"]})
-        service = await self.connect(driver, None, auth={"token": token})
+        service = await self.connect(driver, None, url=other.url, auth={"token": token})
         answer = self.accepted(await service.call("service:publish", request))
         self.assertEqual((answer["id"], answer["repeated"]), (first["id"], True))
 
         async def taken() -> bool:
-            metric = "realtime_publications_total"
-            return await self.service.metric(metric, kind="system", outcome="repeated") >= 6
+            labels = {"kind": "system", "outcome": "repeated"}
+            return sum([await node.metric("realtime_publications_total", **labels) for node in nodes]) >= 7
 
         await self.until(taken, "what was published on Redis is taken")
         await self.barrier()
-        self.assertEqual(len(alice.events("system:news")), 1)
+        for user in (alice, bob):
+            self.assertEqual(len(user.events("system:news")), 1)
 
 
 class OtherNodeTests(GrpcCase):
@@ -236,6 +246,7 @@ class ServiceTests(GrpcCase):
             await self.failure(client, "Block", block), (code.FAILED_PRECONDITION, "trust.past")
         )
         await self.streams(client)
+        await self.held_back(client)
         await self.standard(client)
 
     async def streams(self, client: GrpcClient) -> None:
@@ -257,6 +268,36 @@ class ServiceTests(GrpcCase):
         with self.assertRaises(grpc.RpcError) as raised:
             await client.call("PublishStream", requests(), metadata=())
         self.assertIs(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
+        def slowly() -> Any:
+            yield from itertools.islice(requests(), 1)
+            time.sleep(0.2)
+
+        with self.assertRaises(grpc.RpcError) as raised:
+            await client.call("PublishStream", slowly(), metadata=())
+        self.assertIs(raised.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+
+    async def held_back(self, client: GrpcClient) -> None:
+        """What a node that stands still does not take waits at the client; then nothing of it is lost."""
+        drawn = 0
+
+        def requests() -> Any:
+            nonlocal drawn
+            for _ in range(3000):
+                drawn += 1
+                yield pb.PublishRequest(channel="user:nobody:note", data=b'{"text":"%b"}' % (b"x" * 8000))
+
+        self.service.signal("STOP")
+        try:
+            calling = client.call("PublishStream", requests(), timeout=60)
+            before = -1
+            while before != drawn:
+                before = drawn
+                await deferLater(reactor, 0.5)
+            self.assertLess(drawn, 2000)
+        finally:
+            self.service.signal("CONT")
+        self.assertEqual((await calling).accepted, 3000)
 
     async def standard(self, client: GrpcClient) -> None:
         """The standard services, with standard clients."""
@@ -281,8 +322,11 @@ class ServiceTests(GrpcCase):
         every = client.stub.Watch(pb.WatchRequest(), metadata=client.metadata, timeout=60)
         for stream in (watch, every):
             self.addCleanup(stream.cancel)
-        # Calls of one channel begin in order, and the pipe keeps it.
-        await client.call("Info", pb.InfoRequest())
+            await deferToThread(stream.initial_metadata)
+        bad = client.stub.Watch(pb.WatchRequest(kinds=["weather"]), metadata=client.metadata, timeout=20)
+        with self.assertRaises(grpc.RpcError) as raised:
+            await deferToThread(next, bad)
+        self.assertEqual(code_of(raised.exception), "message.invalid")
         alice = await self.connect(driver, "alice")
         bob = await self.connect(driver, "bob")
         self.accepted(await bob.call("user:presence", {"status": "busy", "text": "é"}))

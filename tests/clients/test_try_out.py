@@ -48,6 +48,7 @@ class TryOutTests(LiveCase):
             await page.do("select", "#alice .protocol", value=others)
             await self._ready(page, "alice", "bob")
             await self._talk(page, protocol)
+            await self._acknowledge()
             await self._cut(page, protocol)
         self.assertEqual(await page.do("axe"), [])
         for text in await page.do("texts", ".wire code"):
@@ -84,6 +85,17 @@ class TryOutTests(LiveCase):
         await page.do("gone", "#alice .members", text="bob, ")
         await page.do("click", "#bob .room button")
         await self._ready(page, "alice", "bob")
+
+    async def _acknowledge(self) -> None:
+        """Both say that they got a publication with a receipt."""
+        asked = {"channel": "system:announcement", "data": {}, "receipt": True}
+        published = (await self.service.request("POST", "/v1/publish", asked)).body["id"]
+
+        async def acknowledged() -> bool:
+            told = await self.service.request("GET", f"/v1/receipts/{published}")
+            return bool(told.body["counts"]["acknowledged"] == 2)
+
+        await self.until(acknowledged, "both to acknowledge")
 
     async def _cut(self, page: Tab, protocol: str) -> None:
         await page.do("click", "#bob .network")

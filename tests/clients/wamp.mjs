@@ -6,6 +6,7 @@
 //   subscribe {topic, match, ack}, unsubscribe {subscription, ack}
 //   publish   {topic, payload, options, ack}
 //   flow      {rooms, count}     send `count` numbered messages at once
+// With the option `acknowledge` it calls "ack" for each publication that has a number in the sequence.
 // Reports of its own: event has `publication` and `topic` as well.
 import { Commanded } from "./commanded.mjs";
 
@@ -40,13 +41,17 @@ export class Wamp extends Commanded {
     this.byId.set(id, state);
     connection.onopen = async (session, details) => {
       const welcome = details.authextra;
-      const take = (args, payload, about) =>
+      const take = (args, payload, about) => {
         tell("event", {
           event: eventOf(about.topic),
           args: [payload],
           topic: about.topic,
           publication: about.publication,
         });
+        if (options.acknowledge && about.publication < 2 ** 52) {
+          session.call("ack", [], { id: about.publication });
+        }
+      };
       const subscription = await session.subscribe("", take, { match: "prefix" });
       state.subscriptions.set(subscription.id, subscription);
       tell("connect", { sid: session.id, recovered: welcome.recovered, transport: "websocket" });

@@ -7,6 +7,7 @@ from zope.interface import implementer
 
 from realtime.broker.interface import IDelivery, IPeer, Limits
 from realtime.broker.memory import MemoryBroker
+from realtime.broker.memory_receipts import MemoryReceipts
 from realtime.broker.memory_state import MemoryStateStore
 from realtime.ingress.publish import Ingest
 from realtime.messages import Owner, Publication
@@ -41,6 +42,9 @@ class Bus:
         )
         self.store = MemoryStateStore(
             self.clock, self.broker, Announcer(self.wall), window=120, wall=self.wall
+        )
+        self.receipts = MemoryReceipts(
+            self.broker, self.wall, timeout=60, ttl=600, most=100, forgotten=lambda count: None
         )
         self.broker.start(self, self)
         self.store.start(self)

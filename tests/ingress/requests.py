@@ -6,11 +6,12 @@ from typing import Any
 
 PUBLICATION: dict[str, Any] = {"channel": "system:news", "data": {"a": 1}}
 
-#: Each is done, on a node where nobody is.
+#: Each is done, on a node where nobody is; or refused as in `NOT_DONE`.
 REQUESTS: dict[str, dict[str, Any]] = {
     "publish": PUBLICATION,
     "broadcast": {"event": "system:news", "data": {}, "audience": {"everyone": True}},
     "batch": {"publications": [PUBLICATION]},
+    "receipt": {"id": "none"},
     "rooms": {},
     "members": {"roomId": "lobby"},
     "history": {"roomId": "lobby"},
@@ -31,6 +32,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "unmute": {"userId": "alice", "roomId": "lobby"},
 }
 
+#: The codes of those of them that can't be done there.
+NOT_DONE = {"receipt": "api.not_found"}
+
 #: Requests that are refused: the verb, what differs from the one above, and the code.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("publish", {"channel": "booking:created"}, "publish.no_owner"),
@@ -42,7 +46,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("broadcast", {"audience": {"everyone": False}}, "publish.no_owner"),
     ("broadcast", {"audience": {"rooms": ["a b"]}}, "room.invalid_id"),
     ("broadcast", {"event": "booking:created"}, "publish.no_owner"),
+    ("publish", {"loss": "drop", "receipt": True}, "publish.no_receipt"),
+    ("publish", {"channel": "user:online", "data": {"userId": "a"}, "receipt": True}, "publish.no_receipt"),
+    ("broadcast", {"loss": "drop", "receipt": True}, "publish.no_receipt"),
     ("batch", {"publications": []}, "publish.invalid"),
+    ("receipt", {"id": "x" * 129}, "message.invalid"),
     ("rooms", {"after": "a b"}, "message.invalid"),
     ("rooms", {"limit": 0}, "message.invalid"),
     ("members", {"roomId": "a b"}, "room.invalid_id"),

@@ -20,6 +20,7 @@ from realtime.ingress.openapi import document
 from realtime.ingress.publish import Ingest
 from realtime.ingress.verbs import Verbs
 from realtime.inquiries import Inquiries
+from realtime.pace import Pace
 from realtime.routing import RULES
 from realtime.security import Security
 from realtime.trust.memory import MemoryTrust
@@ -93,6 +94,7 @@ class ApiCase(SynchronousTestCase):
             max_history=10,
             max_history_bytes=1000,
             node=("n1", "1.0"),
+            receipts=self.bus.receipts,
         )
         inquiries = Inquiries(self.bus.clock, "n1", self.bus.broker, {}, alone=True)
         return Api(
@@ -101,6 +103,7 @@ class ApiCase(SynchronousTestCase):
             verbs=verbs,
             document=lambda: document(RULES),
             operators=Look(self.bus.clock, inquiries, self.bus.broker).routes(),
+            pace=Pace(self.bus.clock),
         )
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> Answer:

@@ -13,8 +13,12 @@ from realtime.connections import Connection
 from realtime.ingress import look
 from realtime.ingress.http import Api
 from realtime.ingress.look import Look
+from realtime.ingress.openapi import document
+from realtime.ingress.paths import INTERNAL
 from realtime.messages import Audience, Identity, Publication
 from realtime.node import Node
+from realtime.pace import Pace
+from realtime.routing import RULES
 from realtime.settings import Settings
 from realtime.wire.plain import PlainSession
 from realtime.wire.session import Frame
@@ -38,6 +42,7 @@ class LookCase(SynchronousTestCase):
             verbs=node.verbs,
             document=dict,
             operators=Look(self.clock, node.inquiries, node.broker).routes(),
+            pace=Pace(self.clock),
         )
         self.exchange = self.connect()
 
@@ -67,6 +72,16 @@ class LookCase(SynchronousTestCase):
 
 
 class LookTests(LookCase):
+    def test_internal(self) -> None:
+        """The paths are not described as part of the API, and its description says so."""
+        described = document(RULES)
+        for _, _, path, _ in Look(self.clock, self.node.inquiries, self.node.broker).routes():
+            told = path.replace("<connection>", "{connectionId}")
+            self.assertNotIn(told, described["paths"])
+            self.assertIn(told.removesuffix("/events"), INTERNAL)
+        for told in INTERNAL:
+            self.assertIn(told, described["info"]["description"])
+
     def test_nodes(self) -> None:
         self.add("c1", "alice")
         told = self.ask("nodes").json

@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime.complaints import QUIET
-from realtime.errors import InvalidPublication, MessageTooLarge, NoOwner, UnknownChannel
+from realtime.errors import InvalidPublication, MessageTooLarge, NoOwner, NoReceipt, UnknownChannel
 from realtime.ingress.redis_events import RedisEvents
 
 from .bus import Bus
@@ -49,6 +49,19 @@ class RedisEventsTests(SynchronousTestCase):
         self.assertNotEqual(inside, number)
         for absent in (b"{}", b'{"messageId":null}'):
             self.assertIsNone(self.prepare(b"system:note", absent)[1])
+
+    def test_receipt(self) -> None:
+        """Its id is the one that the publisher knows; what is not kept for recovery has none."""
+        prepared = self.events.prepare(b"system:note", b"{}", b"m", inside=False, receipt=b"17-0")
+        assert isinstance(prepared, tuple)
+        publication, key = prepared
+        self.assertEqual((publication.id, publication.receipt), ("17-0", True))
+        self.assertEqual(key, self.prepare(b"system:note", b"{}", b"m")[1])
+        unlogged = self.events.prepare(
+            b"user:online", b'{"userId":"alice"}', None, inside=False, receipt=b"17-1"
+        )
+        assert isinstance(unlogged, Deferred)
+        self.failureResultOf(unlogged, NoReceipt)
 
     def test_looked_up(self) -> None:
         """Only for what goes to those who share a room."""

@@ -38,6 +38,31 @@ class BacklogTests(SynchronousTestCase):
         backlog.take()
         self.assertEqual(len(drawn), 1)
 
+    def test_marks(self) -> None:
+        """A place is reached once all that waited has been taken; it is no frame, and has no size."""
+        backlog = Backlog()
+        reached: list[str] = []
+        one, two, three = frames(3)
+        backlog.add(one)
+        backlog.mark(lambda: reached.append("one"))
+        backlog.mark(lambda: reached.append("again"))
+        backlog.replay([two])
+        backlog.mark(lambda: reached.append("replay"))
+        backlog.add(three)
+        self.assertEqual(backlog.size, weight(one) + weight(three))
+        for taken, so_far in (
+            (one, ["one", "again"]),
+            (two, ["one", "again"]),
+            (three, ["one", "again", "replay"]),
+            (None, ["one", "again", "replay"]),
+        ):
+            self.assertIs(backlog.take(), taken)
+            self.assertEqual(reached, so_far)
+        backlog.mark(lambda: reached.append("nothing"))
+        self.assertFalse(backlog.replaying)
+        self.assertIsNone(backlog.take())
+        self.assertEqual(reached[-1], "nothing")
+
     @unhurried
     @given(strategies.lists(strategies.one_of(strategies.none(), strategies.integers(0, 4)), max_size=12))
     def test_any_mixture(self, steps: list[int | None]) -> None:

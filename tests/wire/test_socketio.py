@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from realtime.errors import ExpiredToken, ProtocolError, RateLimited, RealtimeError
 from realtime.messages import (
+    Acknowledged,
     Audience,
     Command,
     Connect,
@@ -219,12 +220,13 @@ class EventTests(SynchronousTestCase):
         made.receive(f'51-["a",{P0}]')
         self.assertRaises(ProtocolError, made.receive, b"x" * 1000)
 
-    def test_acknowledgements_that_nothing_awaits(self) -> None:
+    def test_acknowledgements(self) -> None:
+        """Whether one is awaited, the session does not know."""
         made = session()
         for number in range(100):
-            self.assertEqual(made.receive(f"3{number}[1]"), [])
+            self.assertEqual(made.receive(f"3{number}[1]"), [Acknowledged(number)])
         self.assertEqual(made.receive(f"61-5[{P0}]"), [])
-        self.assertEqual(made.receive(b"x"), [])
+        self.assertEqual(made.receive(b"x"), [Acknowledged(5)])
 
     def test_disconnect(self) -> None:
         made = session()

@@ -1,18 +1,48 @@
 -- Take one publication: idempotency key, offset and sequence, log and history, PUBLISH, as one step.
 --
 -- ARGV: run, channel, idempotency key ('' for none), '1' if it is logged, '1' if history shows it,
--- its id, its time, header line, payload, and for the relay (else ''): the lease's token, what is
--- confirmed, the id of the stream's entry.
+-- its id, its time, header line, payload, '1' if there is to be a receipt (else ''), and for the relay
+-- (else ''): the lease's token, what is confirmed, the id of the stream's entry.
 -- Answers {'OK' or 'REPEATED', id, time, number, offset, born, epoch, generation}, the last five ''
--- for what is not logged; {'FENCED'} if another node holds the relay's lease.
+-- for what is not logged, and behind them how many receipts had to go for a new one, if some had;
+-- {'FENCED'} if another node holds the relay's lease.
 
 if not known() then
   return RESUME
 end
 local name, key, logged, shown = ARGV[2], ARGV[3], ARGV[4] == '1', ARGV[5] == '1'
 local id, time, head, data = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local token, confirmed, entry = ARGV[10], ARGV[11], ARGV[12]
+local receipt, token, confirmed, entry = ARGV[10] ~= '', ARGV[11], ARGV[12], ARGV[13]
 local relay = PREFIX .. 'relay'
+local receipts = PREFIX .. 'receipts'
+
+-- The keys of the receipts that have to go for a new one; those after them are read, too.
+local function oldest_receipts()
+  local gone = redis.call('ZRANGEBYSCORE', receipts, '-inf', NOW - RECEIPT_TTL, 'LIMIT', 0, 100)
+  local over = math.min(redis.call('ZCARD', receipts) - #gone + 1 - MAX_RECEIPTS, 100)
+  if over > 0 then
+    gone = redis.call('ZRANGE', receipts, 0, #gone + over - 1)
+  end
+  local keys = {}
+  for index, other in ipairs(gone) do
+    keys[index] = PREFIX .. 'receipt:' .. other
+    redis.call('EXISTS', keys[index])
+  end
+  redis.call('EXISTS', PREFIX .. 'receipt:' .. id)
+  return gone, keys, math.max(over, 0)
+end
+
+local function open_receipt(gone, keys)
+  for index, key in ipairs(keys) do
+    redis.call('ZREM', receipts, gone[index])
+    redis.call('DEL', key)
+  end
+  local key = PREFIX .. 'receipt:' .. id
+  redis.call('HSET', key, '#', digits(NOW) .. ' ' .. digits(NOW + RECEIPT_TIMEOUT))
+  redis.call('PEXPIRE', key, RECEIPT_TTL)
+  redis.call('ZADD', receipts, NOW, id)
+  redis.call('PEXPIRE', receipts, RECEIPT_TTL)
+end
 
 local function confirm()
   if entry ~= '' then
@@ -48,8 +78,14 @@ if remembered then
   end
 end
 local answer = { id, time, '', '', '', '', '' }
+local forgotten = 0
 if logged then
   local channel = channel_of(name)
+  if receipt then
+    local gone, keys, over = oldest_receipts()
+    open_receipt(gone, keys)
+    forgotten = over
+  end
   log_and_publish(channel, head, data, shown)
   answer = { id, time, digits(log.number), digits(channel.offset), channel.born, log.epoch, log.generation }
 else
@@ -60,4 +96,7 @@ if remembered then
 end
 confirm()
 table.insert(answer, 1, 'OK')
+if forgotten > 0 then
+  answer[#answer + 1] = digits(forgotten)
+end
 return answer

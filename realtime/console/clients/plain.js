@@ -36,12 +36,13 @@ export class PlainLink extends Link {
     this.socket.send(text);
   }
 
-  message({ event, data, id, offset, ...answer }) {
+  message({ event, data, id, offset, receipt, ...answer }) {
     if (event === undefined) {
       this.answered(id, answer);
       return;
     }
     if (offset) this.position = offset;
+    if (receipt) this.send({ event: "ack", data: { id: receipt } });
     if (event === "system:error" && this.state === "connecting") {
       this.refused(data);
       return;

@@ -65,13 +65,14 @@ export class SocketIOLink extends Link {
 
   take({ type, number, body }) {
     if (type === CONNECT) this.pid = body.pid;
-    else if (type === EVENT || type === BINARY_EVENT) this.event(body);
+    else if (type === EVENT || type === BINARY_EVENT) this.event(body, number);
     else if (type === ACK || type === BINARY_ACK) this.answered(number, body[0]);
     else if (type === CONNECT_ERROR) this.refused({ code: body.data?.code ?? "refused", message: body.message });
     else if (type === DISCONNECT) this.refused({ code: "disconnected", message: "the service ended the session" });
   }
 
-  event([name, payload, ...more]) {
+  event([name, payload, ...more], number) {
+    if (number !== undefined) this.carrier.send(`${ACK}${number}[]`);
     const last = more.at(-1);
     if (typeof last === "string") this.offset = last;
     const connected = name === "system:connected";

@@ -72,6 +72,7 @@ export class WampLink extends Link {
   event([, publication, details, args = [], payload]) {
     const logged = publication < NOT_LOGGED;
     if (logged) this.position = `${this.line}:${publication}`;
+    if (details.receipt) this.send([CALL, ++this.number, {}, "ack", [], { id: publication }]);
     const name = eventOf(details.topic);
     const body = payload ?? args[0] ?? {};
     if (name === "system:position" && body.position) this.place(body.position);
