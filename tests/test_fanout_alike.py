@@ -12,6 +12,7 @@ from realtime import fanout
 from realtime.connections import Connection
 from realtime.errors import Close
 from realtime.fanout import Fanout
+from realtime.journal import Journal
 from realtime.messages import Audience, Handshake, Identity, Publication, user_room
 from realtime.metrics import Metrics
 from realtime.rights import Rights
@@ -57,6 +58,7 @@ class Story:
             self.rooms,
             Rights(),
             self.metrics,
+            Journal(lambda: 0.0),
             lambda: 1.0,
             flusher=self.world.websockets.flusher,
             find=self.members.get,

@@ -8,6 +8,7 @@ from typing import Any
 from realtime.api_keys import ApiKey, digest
 from realtime.ingress.http import Api
 from realtime.ingress.tracing import MAX_SECONDS, SECONDS, Tracing
+from realtime.pace import Pace
 from realtime.traces import MAX_TRACES
 
 from ..house import HouseCase
@@ -29,6 +30,7 @@ class TracingTests(HouseCase):
             verbs=node.verbs,
             document=dict,
             operators=Tracing(node.traces, node.guard.trust, security, self.at.wall).routes(),
+            pace=Pace(self.at.clock),
         )
         self.exchange = Exchange(api.resource, self.at.clock)
 
