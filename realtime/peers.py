@@ -31,6 +31,7 @@ class Peers:
     """One node's part in what concerns all of them.
 
     :param banned: called with the data of each signal of a ban.
+    :param queued: likewise, of a change in a booking queue.
     :param inquiries: is told of questions and answers.
     """
 
@@ -48,6 +49,7 @@ class Peers:
         inquiries: Inquiries,
         moving: Moving,
         banned: Callable[[bytes], None] = lambda data: None,
+        queued: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -58,7 +60,7 @@ class Peers:
         self._user_endings = user_endings
         self._notices = notices
         self._moving = moving
-        self._banned = banned
+        self._raw = {signals.BANNED: banned, signals.QUEUED: queued}
         self._comparing = False
         self._again = False
         # whether the store has lost what it had, and not all of it has been written anew since
@@ -84,8 +86,9 @@ class Peers:
                 self._notices.connected(connection, identity, sequence, recovered=False)
 
     def signalled(self, name: str, data: bytes) -> None:
-        if name == signals.BANNED:
-            self._banned(data)
+        raw = self._raw.get(name)
+        if raw is not None:
+            raw(data)
             return
         signal = signals.decode(name, data)
         if signal is None:

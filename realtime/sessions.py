@@ -32,7 +32,7 @@ from .errors import (
 )
 from .ids import secret_id
 from .memberships import Memberships
-from .messages import Connect, Identity, Owner
+from .messages import Connect, Identity, Owner, Sequence
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
@@ -56,6 +56,8 @@ class Sessions:
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
+    :ivar arrived: called with each connection that has begun a session, or taken one up, and with the place
+        in the order of things where that began.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Sessions:
         self._notices = notices
         self._metrics = metrics
         self._beginning = Turnstile(BEGINNING)
+        self.arrived: Callable[[Connection, Sequence], object] = _unheard
         arrivals = Arrivals()
         self.endings: Final = Endings(
             clock,
@@ -136,6 +139,7 @@ class Sessions:
             endings=self.endings,
             notices=notices,
             metrics=metrics,
+            arrived=self._arrived,
         )
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)
@@ -148,6 +152,9 @@ class Sessions:
     def stop(self) -> None:
         """End the periodic checks."""
         self._periodic.stop()
+
+    def _arrived(self, connection: Connection, opened: Sequence) -> None:
+        self.arrived(connection, opened)
 
     # -- beginning
 
@@ -257,6 +264,8 @@ class Sessions:
         self._notices.joined(connection, *sorted(connection.joined))
         self._notices.refused(connection, [*refused, *map(self.memberships.full, sorted(begun.full))])
         self._entrance.hold_to_bans(connection)
+        if connection.state is State.LIVE:
+            self.arrived(connection, begun.sequence)
 
     # -- tokens
 
@@ -301,6 +310,10 @@ class Sessions:
         for connection in self._connections:
             if connection.muted_events or connection.muted_rooms:
                 self._notices.position(connection, sequence)
+
+
+def _unheard(connection: Connection, opened: Sequence) -> None:
+    """Nobody wants to know."""
 
 
 def _no_answer(connection: Connection) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from .queues.interface import Change
+
 #: What this service says of users, to others, ends with this.
 OURS: Final = b',"source":"realtime"}'
 
@@ -64,6 +66,14 @@ class Watching:
         told = msgspec.json.encode(
             _Change(change.user_id, change.status, change.timestamp, change.text, event)
         )
+        self._tell(change.user_id, "presence", told)
+
+    def queue(self, change: Change) -> None:
+        """Somebody has joined or left a booking queue, or has got a proceed, on whichever node."""
+        if self._watchers:
+            self._tell(change.user_id, "queue", msgspec.json.encode(change))
+
+    def _tell(self, user: str, kind: str, told: bytes) -> None:
         for users, tell in list(self._watchers.values()):
-            if not users or change.user_id in users:
-                tell("presence", told)
+            if not users or user in users:
+                tell(kind, told)

@@ -62,6 +62,29 @@ class Unwatch(msgspec.Struct, frozen=True, tag="unwatch", array_like=True, gc=Fa
     id: int
 
 
+class Open(msgspec.Struct, frozen=True, tag="open", array_like=True, gc=False):
+    """Somebody wants to work through booking queues, and be told what happens in them."""
+
+    id: int
+    key: bytes
+    peer: str
+    worker: str
+    replay: bool
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge", array_like=True, gc=False):
+    """They have dealt with these."""
+
+    id: int
+    changes: tuple[int, ...]
+
+
+class Close(msgspec.Struct, frozen=True, tag="close", array_like=True, gc=False):
+    """They do not any more."""
+
+    id: int
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True, gc=False):
     """The answer, as JSON."""
 
@@ -99,7 +122,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", array_like=True, gc=False):
     grace: float
 
 
-FromFront = Listening | Failed | Ask | Watch | Unwatch
+FromFront = Listening | Failed | Ask | Watch | Unwatch | Open | Acknowledge | Close
 FromNode = Done | Refused | Happened | Ready | Stop
 
 _encode: Final = msgspec.msgpack.Encoder().encode

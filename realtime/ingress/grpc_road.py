@@ -17,11 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..api_keys import ApiKeys
-from ..errors import InternalError, RealtimeError, Unauthorized, UnknownEvent
+from ..booking_workers import BookingWorkers
+from ..errors import InternalError, InvalidMessage, RealtimeError, Unauthorized, UnknownEvent
 from ..front import pipe
 from ..metrics import Metrics
+from ..queues.interface import Change
 from ..security import Security
 from ..watching import Watching
+from .queue_verbs import PROCEED
 from .verbs import VERBS, Caller, Verbs
 
 _log = Logger()
@@ -54,6 +57,7 @@ class GrpcRoad:
         security: Security,
         verbs: Verbs,
         watching: Watching,
+        workers: BookingWorkers,
         metrics: Metrics,
         ready: Callable[[], bool],
         listening: Callable[[int], object],
@@ -64,6 +68,7 @@ class GrpcRoad:
         self._security = security
         self._verbs = verbs
         self._watching = watching
+        self._workers = workers
         self._metrics = metrics
         self._ready = ready
         self._listening = listening
@@ -148,6 +153,30 @@ class GrpcRoad:
         """They want it no more."""
         self._watching.stop(who)
 
+    def open(
+        self,
+        who: object,
+        opened: pipe.Open,
+        told: Callable[[list[Change]], None],
+        ended: Callable[[RealtimeError], None],
+    ) -> None:
+        """Let somebody work through booking queues.
+
+        :raises RealtimeError: they may not.
+        """
+        self.caller(opened.key, opened.peer).key.check_channel(PROCEED)
+        self._workers.open(who, opened.worker, opened.replay, told, ended)
+
+    def acknowledge(self, who: object, changes: tuple[int, ...]) -> None:
+        """They have dealt with these."""
+        # One whose stream has ended meanwhile will hear of them anew.
+        with suppress(InvalidMessage):
+            self._workers.acknowledge(who, changes)
+
+    def close(self, who: object) -> None:
+        """They want it no more."""
+        self._workers.close(who)
+
     @property
     def clock(self) -> Any:
         return self._clock
@@ -165,6 +194,7 @@ class _Front(ProcessProtocol):
         self._unframer = pipe.Unframer()
         self._out: list[bytes] = []
         self._watches: set[int] = set()
+        self._opened: set[int] = set()
         self._told_ready: bool | None = None
         self._looking: Any = None
         self._ended: Deferred[None] = Deferred()
@@ -221,6 +251,13 @@ class _Front(ProcessProtocol):
     def _took(self, message: pipe.FromFront) -> None:
         if isinstance(message, pipe.Ask):
             self._ask(message)
+        elif isinstance(message, pipe.Acknowledge):
+            self._road.acknowledge((self, message.id), message.changes)
+        elif isinstance(message, pipe.Open):
+            self._open(message)
+        elif isinstance(message, pipe.Close):
+            self._opened.discard(message.id)
+            self._road.close((self, message.id))
         elif isinstance(message, pipe.Watch):
             self._watch(message)
         elif isinstance(message, pipe.Unwatch):
@@ -263,6 +300,21 @@ class _Front(ProcessProtocol):
         else:
             self._watches.add(watch.id)
 
+    def _open(self, opened: pipe.Open) -> None:
+        def told(changes: list[Change]) -> None:
+            for change in changes:
+                self.say(pipe.Happened(opened.id, "change", msgspec.json.encode(change)))
+
+        def ended(error: RealtimeError) -> None:
+            self._refused(Failure(error), opened.id)
+
+        try:
+            self._road.open((self, opened.id), opened, told, ended)
+        except RealtimeError:
+            self._refused(Failure(), opened.id)
+        else:
+            self._opened.add(opened.id)
+
     def childConnectionLost(self, childFD: int) -> None:
         self._deaf = self._deaf or childFD == pipe.FROM_NODE
 
@@ -272,6 +324,8 @@ class _Front(ProcessProtocol):
                 timer.cancel()
         for number in self._watches:
             self._road.unwatch((self, number))
+        for number in self._opened:
+            self._road.close((self, number))
         ended = reason.value
         assert isinstance(ended, ProcessDone | ProcessTerminated)
         self._road.gone(self._why or str(ended))

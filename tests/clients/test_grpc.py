@@ -99,7 +99,9 @@ class RoadTests(GrpcCase):
         client = await self.start_grpc()
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
-        self.assertEqual({*METHODS} - {"PublishStream", "Watch"}, {method_of(verb) for verb in REQUESTS})
+        self.assertEqual(
+            {*METHODS} - {"PublishStream", "Watch", "Queue"}, {method_of(verb) for verb in REQUESTS}
+        )
         for verb in ("members", "presence", "history", "rooms", *REQUESTS):
             if verb == "presence":
                 self.accepted(await alice.call("room:join", {"roomId": "lobby"}))
