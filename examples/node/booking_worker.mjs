@@ -30,6 +30,8 @@ let waiting = {};
 // event -> proceed -> whose turn it is, with which token, until when (ms)
 const turns = existsSync(STATE) ? JSON.parse(readFileSync(STATE, "utf8")) : {};
 let stream = null;
+// whether something was refused that can be done a moment later
+let unsaid = false;
 
 function save() {
   writeFileSync(`${STATE}.new`, JSON.stringify(turns), { mode: 0o600 });
@@ -39,6 +41,14 @@ function save() {
 function sayProceed(eventId, proceedId) {
   const { user: userId, token, expires: expiresAt } = turns[eventId][proceedId];
   stream?.write({ ref: proceedId, proceed: { eventId, userId, token, expiresAt, proceedId } });
+}
+
+// What was said before is not done twice.
+function sayTurns() {
+  unsaid = false;
+  for (const [eventId, current] of Object.entries(turns)) {
+    for (const proceedId of Object.keys(current)) sayProceed(eventId, proceedId);
+  }
 }
 
 // Let as many proceed as there is room for, and tell the others where they stand.
@@ -77,7 +87,13 @@ function changed({ id, kind, eventId, userId, proceedId, state }) {
 
 // What became of what was said.
 function answered({ ref, response, proceed, error }) {
-  if (response === "error") tell("refused", error);
+  if (response === "error") {
+    tell("refused", error);
+    if (error.code === "broker.unavailable") {
+      unsaid = true;
+      return;
+    }
+  }
   if (response === "proceed") tell("proceed", { id: proceed.proceedId, state: proceed.state });
   const over = response === "error" || ["not_waiting", "expired", "declined", "removed"].includes(proceed?.state);
   if (!over) return;
@@ -90,8 +106,12 @@ function answered({ ref, response, proceed, error }) {
   }
 }
 
-// A turn that is over makes room.
+// What was not done for a moment's trouble is said again; a turn that is over makes room.
 setInterval(() => {
+  if (unsaid) {
+    sayTurns();
+    Object.keys(waiting).forEach(goOn);
+  }
   for (const [eventId, current] of Object.entries(turns)) {
     const over = Object.keys(current).filter((id) => current[id].expires <= Date.now());
     for (const id of over) delete current[id];
@@ -125,10 +145,7 @@ function work() {
   });
   waiting = {};
   stream.write({ open: { worker: NAME, replay: true } });
-  // What was to be said and may not have been is said again.
-  for (const [eventId, current] of Object.entries(turns)) {
-    for (const proceedId of Object.keys(current)) sayProceed(eventId, proceedId);
-  }
+  sayTurns();
 }
 
 work();

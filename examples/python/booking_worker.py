@@ -43,6 +43,8 @@ class Worker:
         if STATE.exists():
             self.turns = json.loads(STATE.read_text())
         self.out: asyncio.Queue[pb.QueueRequest] = asyncio.Queue()
+        # whether something was refused that can be done a moment later
+        self.unsaid = False
 
     def save(self) -> None:
         new = STATE.with_suffix(".new")
@@ -55,6 +57,11 @@ class Worker:
         self.waiting = {}
         self.out = asyncio.Queue()
         self.send(open=pb.QueueOpen(worker=NAME, replay=True))
+        self.say_turns()
+
+    def say_turns(self) -> None:
+        """What was said before is not done twice."""
+        self.unsaid = False
         for event, turns in self.turns.items():
             for proceed in turns:
                 self.say_proceed(event, proceed)
@@ -117,6 +124,9 @@ class Worker:
         kind = response.WhichOneof("response")
         if kind == "error":
             tell("refused", code=response.error.code, message=response.error.message)
+            if response.error.code == "broker.unavailable":
+                self.unsaid = True
+                return
         if kind == "proceed":
             tell("proceed", id=response.proceed.proceed_id, state=response.proceed.state)
         over = kind == "error" or response.proceed.state in (
@@ -131,10 +141,14 @@ class Worker:
                     self.save()
                     self.go_on(event)
 
-    async def end_turns(self) -> None:
-        """A turn that is over makes room."""
+    async def look_after(self) -> None:
+        """What was not done for a moment's trouble is said again; a turn that is over makes room."""
         while True:
             await asyncio.sleep(1)
+            if self.unsaid:
+                self.say_turns()
+                for event in self.waiting:
+                    self.go_on(event)
             now = time.time() * 1000
             for event, turns in self.turns.items():
                 over = [proceed for proceed, turn in turns.items() if turn["expires"] <= now]
@@ -161,9 +175,9 @@ class Worker:
 
 async def main() -> None:
     worker = Worker()
-    ending = asyncio.ensure_future(worker.end_turns())
+    looking = asyncio.ensure_future(worker.look_after())
     pause = 0.1
-    while not ending.done():
+    while not looking.done():
         began = time.monotonic()
         try:
             await worker.work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet import reactor
@@ -66,7 +67,11 @@ class QueueCase(LiveCase):
 
     async def confirm(self, client: Client, proceed: dict[str, Any]) -> None:
         fields = {name: proceed[name] for name in ("eventId", "proceedId")}
-        self.accepted(await client.call("queue:confirm", fields))
+        answer = await client.call("queue:confirm", fields)
+        while "retryAfter" in answer.get("error", {}):
+            await deferLater(reactor, 0.2)
+            answer = await client.call("queue:confirm", fields)
+        self.accepted(answer)
 
 
 class FlowTests(QueueCase):
@@ -116,3 +121,133 @@ class FlowTests(QueueCase):
     async def settled(self, worker: BookingWorker) -> None:
         """What the worker has said of a change has been done."""
         await deferLater(reactor, 0.2)
+
+
+class FaultTests(QueueCase):
+    async def crowd(self, count: int, event: str) -> list[Client]:
+        """So many users, half of them on each node, that wait for an event."""
+        found = []
+        for n in range(count):
+            url = self.nodes[n % 2].url
+            client = await self.connect(self.driver, f"{event}-{n}", url=url)
+            client.user = f"{event}-{n}"
+            await self.join(client, {"eventId": event})
+            found.append(client)
+        return found
+
+    async def proceeded(self, clients: list[Client]) -> None:
+        """Wait until each has got its proceed, and confirm it."""
+        for client in clients:
+            await self.confirm(client, await client.event("queue:proceed"))
+
+    async def receipts(self, clients: list[Client], *workers: BookingWorker) -> None:
+        """Wait until a worker has the receipt of each; each user has got one proceed, and no more."""
+        users = {client.user for client in clients}
+
+        async def told() -> bool:
+            # who has left already is told to have declined
+            return users <= {line["user"] for worker in workers for line in worker.told("receipt")}
+
+        await self.until(told, f"the receipts of {users}; {[worker.lines[-5:] for worker in workers]}")
+        await self.barrier(*clients)
+        counts = Counter(client.user for client in clients for _ in client.events("queue:proceed"))
+        self.assertEqual(counts, dict.fromkeys(users, 1))
+
+    async def test_faults(self) -> None:
+        """Workers and a node are killed, Redis freezes: nobody is lost, nobody proceeds twice."""
+        await self.start_nodes()
+        self.driver = await self.start_node()
+        python = self.worker("python", places=4, turn=1000)
+        node = self.worker("node", places=4, turn=1000)
+        await self.killed_workers(python, node)
+        await self.two_workers(python, node)
+        await self.frozen_redis(python, node)
+        await self.killed_node(python, node)
+
+    async def killed_workers(self, *workers: BookingWorker) -> None:
+        """Each worker is killed among its proceeds, and started again."""
+        clients = await self.crowd(4, "killed")
+        leader = await self.leader("killed", *workers)
+        await self.proceeded(clients)
+        await leader.kill()
+        more = await self.crowd(2, "killed-more")
+        for client in clients[:2]:
+            self.accepted(await client.call("queue:leave", {"eventId": "killed"}))
+        leader.start()
+        await self.proceeded(more)
+        await self.receipts([*clients, *more], *workers)
+        declined = [line for worker in workers for line in worker.told("receipt", state="declined")]
+        self.assertEqual({line["user"] for line in declined}, {client.user for client in clients[:2]})
+
+    async def leader(self, event: str, *workers: BookingWorker) -> BookingWorker:
+        """The worker that leads a queue."""
+        found: list[BookingWorker] = []
+
+        async def there() -> bool:
+            found[:] = [worker for worker in workers if worker.told("joined", event=event)]
+            return bool(found)
+
+        await self.until(there, f"a worker hears of {event}")
+        return found[0]
+
+    async def two_workers(self, *workers: BookingWorker) -> None:
+        """Each queue is led by one of them; when that dies for good the other has all of it."""
+        await self.connected_workers(len(workers))
+        clients = [client for n in range(4) for client in await self.crowd(1, f"two-{n}")]
+        await self.proceeded(clients)
+        await self.receipts(clients, *workers)
+        for n in range(4):
+            heard = [len(worker.told("joined", event=f"two-{n}")) for worker in workers]
+            self.assertEqual(sorted(heard), [0, 1], n)
+        for worker in workers:
+            self.assertTrue([line for line in worker.told("joined") if line["event"].startswith("two-")])
+
+    async def connected_workers(self, count: int) -> None:
+        """Wait until so many workers have opened."""
+
+        async def there() -> bool:
+            found = [await node.metric("realtime_booking_queue_workers") for node in self.nodes]
+            return sum(found) == count
+
+        await self.until(there, f"{count} workers")
+
+    async def frozen_redis(self, *workers: BookingWorker) -> None:
+        """Redis answers nothing for a moment, and then all goes on."""
+        clients = await self.crowd(2, "frozen")
+        self.redis.freeze()
+        late = await clients[0].call("queue:join", {"eventId": "frozen-more"})
+        self.refused(late, "broker.unavailable")
+        self.redis.thaw()
+        await self.proceeded(clients)
+        await self.receipts(clients, *workers)
+
+    async def killed_node(self, *workers: BookingWorker) -> None:
+        """A node dies, with the workers and the clients that it has: both come by the other one."""
+        first, second = self.nodes
+        proxy = Proxy(first.ports["PORT"])
+        self.addCleanup(proxy.stop)
+        client = self.open(self.driver, "last", url=proxy.url)
+        client.user = "last"
+        await client.connected()
+        # A place among those who wait, of a queue whose turns are taken.
+        before = await self.crowd(4, "last")
+        await self.proceeded(before)
+        await self.join(client, {"eventId": "last"})
+        await client.event("queue:position", position=1)
+        await first.kill()
+        self.service = second
+        proxy.target = second.ports["PORT"]
+        here = before[1]
+        self.accepted(await here.call("queue:leave", {"eventId": "last"}))
+        await self.proceeded([client])
+        await self.receipts_of("last", *workers)
+        await self.barrier(client)
+        self.assertEqual(len(client.events("queue:proceed")), 1)
+
+    async def receipts_of(self, user: str, *workers: BookingWorker) -> None:
+        """Wait for the receipt of a user's proceed."""
+
+        async def told() -> bool:
+            return any(worker.told("receipt", user=user, state="acknowledged") for worker in workers)
+
+        await self.until(told, f"the receipt of {user}")
