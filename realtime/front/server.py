@@ -171,11 +171,25 @@ class NodeLink(asyncio.Protocol):
             del self._watching[number]
             self.say(pipe.Unwatch(number))
 
-    def open(self, key: bytes, peer: str, worker: str, replay: bool) -> tuple[int, asyncio.Queue[Any]]:
-        """Let somebody work through booking queues: their number, and what they are told."""
+    async def open(
+        self, key: bytes, peer: str, worker: str, replay: bool
+    ) -> tuple[int, asyncio.Queue[Any]]:
+        """Let somebody work through booking queues: their number, and what they are told.
+
+        :raises Refusal: they may not.
+        """
         number = self._number()
         queue = self._watching[number] = asyncio.Queue(MAX_BEHIND_QUEUE)
+        waiting: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[number] = waiting
         self.say(pipe.Open(number, key, peer, worker, replay))
+        try:
+            await waiting
+        except BaseException:
+            self.close(number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
         return number, queue
 
     def close(self, number: int) -> None:
@@ -305,8 +319,12 @@ class Roads:
         if opened is None or opened.WhichOneof("request") != "open":
             await abort(context, pipe.Refused(0, "message.invalid", "the first message is to be open", 400))
             return
-        worker = QueueStream(self._link, self._ask, context, opened.open)
+        asked = opened.open
         try:
+            number, told = await self._link.open(
+                key_of(context), context.peer(), asked.worker, asked.replay
+            )
+            worker = QueueStream(self._link, self._ask, context, number, told)
             async for response in worker.responses(requests):
                 yield response
         except Refusal as refusal:
@@ -317,6 +335,7 @@ class QueueStream:
     """One worker of booking queues.
 
     :param ask: see `Roads._ask`.
+    :param number: see `NodeLink.open`, as `told`.
     """
 
     #: What is asked by the stream, and how it is answered.
@@ -331,14 +350,16 @@ class QueueStream:
         link: NodeLink,
         ask: Callable[[str, Message, Context], Awaitable[bytes]],
         context: Context,
-        opened: realtime_pb2.QueueOpen,
+        number: int,
+        told: asyncio.Queue[Any],
     ) -> None:
         self._link = link
         self._ask = ask
         self._context = context
         self._window = asyncio.Semaphore(WINDOW)
         self._under_way: set[asyncio.Task[None]] = set()
-        self._number, self._queue = link.open(key_of(context), context.peer(), opened.worker, opened.replay)
+        self._number = number
+        self._queue = told
 
     async def responses(
         self, requests: AsyncIterator[realtime_pb2.QueueRequest]

@@ -314,6 +314,7 @@ class _Front(ProcessProtocol):
             self._refused(Failure(), opened.id)
         else:
             self._opened.add(opened.id)
+            self.say(pipe.Done(opened.id, b""))
 
     def childConnectionLost(self, childFD: int) -> None:
         self._deaf = self._deaf or childFD == pipe.FROM_NODE
