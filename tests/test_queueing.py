@@ -372,6 +372,19 @@ class WorkerTests(QueueCase):
         house.clock.advance(1)
         self.assertEqual([change.user_id for change in worker.changes], ["alice", "bob"])
 
+    def test_answer_lost(self) -> None:
+        """What was pulled, and never came, is told once the bus is back."""
+        house = self.house()
+        worker = Worker(house)
+        queues = house.node.queues
+        pull = queues.pull
+        self.patch(queues, "pull", lambda *args: pull(*args).addCallback(lambda _: _away()))
+        self.join(house.client("alice"))
+        self.assertEqual(worker.changes, [])
+        self.patch(queues, "pull", pull)
+        house.clock.advance(1)
+        self.assertEqual([change.user_id for change in worker.changes], ["alice"])
+
     def test_service_client(self) -> None:
         """A client with a service token is told by ``service:queue``, and answers by events."""
         house = self.house()
