@@ -208,6 +208,44 @@ class Kicked(RealtimeError):
     default = "the service has ended this session"
 
 
+class QueueFull(RealtimeError):
+    code = "queue.full"
+    temporary = True
+    retry = 30.0
+    status = 409
+    default = "the queue is full"
+
+
+class TooManyQueues(RealtimeError):
+    code = "queue.limit"
+    status = 409
+    default = "you wait in too many queues"
+
+
+class UnknownProceed(RealtimeError):
+    code = "queue.unknown_proceed"
+    status = 404
+    default = "there is no such proceed, or it is over"
+
+
+class QueueConflict(RealtimeError):
+    code = "queue.conflict"
+    status = 409
+    default = "this proceedId was used for another user"
+
+
+class WorkerReplaced(RealtimeError):
+    code = "queue.replaced"
+    status = 409
+    default = "a later stream of this worker has taken its place"
+
+
+class WorkersElsewhere(RealtimeError):
+    code = "queue.streamed"
+    status = 409
+    default = "changes of queues go to the Redis Stream realtime:queue here"
+
+
 class UnknownChannel(RealtimeError):
     code = "publish.channel_unknown"
     status = 400

@@ -63,6 +63,7 @@ SERVER_EVENTS: Final[Mapping[str, Loss]] = MappingProxyType(
         "user:status_change": Loss.LATEST,
         "queue:position": Loss.LATEST,
         "queue:proceed": Loss.MUST,
+        "queue:left": Loss.MUST,
     }
 )
 
@@ -199,6 +200,39 @@ class Acknowledge(Payload, frozen=True):
     id: _Count
 
 
+#: The id of an event, as text or as a number.
+_EventId = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH)] | _Count
+
+
+class OfQueue(Payload, frozen=True):
+    """What is of the queue of one event."""
+
+    event_id: _EventId
+
+    def __post_init__(self) -> None:
+        if isinstance(self.event_id, int):
+            msgspec.structs.force_setattr(self, "event_id", str(self.event_id))
+
+    @property
+    def event(self) -> str:
+        """The event's id, as text."""
+        return str(self.event_id)
+
+
+class QueueJoin(OfQueue, frozen=True):
+    """``queue:join``: wait for one's turn."""
+
+
+class QueueLeave(OfQueue, frozen=True):
+    """``queue:leave``: wait no more, or give up one's turn."""
+
+
+class QueueConfirm(OfQueue, frozen=True):
+    """``queue:confirm``: ``queue:proceed`` has come."""
+
+    proceed_id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
 #: The events that clients may send, each with what it carries.
 CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
     {
@@ -213,6 +247,9 @@ CLIENT_EVENTS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
         "user:presence": PresenceStatus,
         "user:preferences": PreferencesChange,
         ACKNOWLEDGE: Acknowledge,
+        "queue:join": QueueJoin,
+        "queue:leave": QueueLeave,
+        "queue:confirm": QueueConfirm,
     }
 )
 

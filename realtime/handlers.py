@@ -27,6 +27,7 @@ from .messages import Audience, Event, Identity, Placed, Publication, Published,
 from .moderation import Moderation
 from .notices import Notices
 from .presence import member_payload
+from .queueing import Queueing
 from .rights import Rights
 from .rooms import Rooms, Typing, check_number
 from .sessions import Sessions
@@ -89,6 +90,7 @@ class Handlers:
         memberships: Memberships,
         endings: Endings,
         user_endings: UserEndings,
+        queueing: Queueing,
         notices: Notices,
         room_members: int,
         max_rooms: int,
@@ -126,6 +128,9 @@ class Handlers:
             "user:preferences": _waiting(self._user_preferences),
             # one that was awaited does not come so far, see `router`
             events.ACKNOWLEDGE: lambda connection, acknowledge, event: {},
+            "queue:join": _waiting(queueing.join),
+            "queue:leave": _waiting(queueing.leave),
+            "queue:confirm": _waiting(queueing.confirm),
         }
 
     # -- auth

@@ -45,7 +45,7 @@ FAULTS: Final = (
 )
 
 #: The connections to Redis.
-LINKS: Final = ("commands", "reads", "subscriber", "listener", "stream")
+LINKS: Final = ("commands", "reads", "subscriber", "listener", "stream", "queue")
 
 #: Kinds of Redis' error replies that have a name of their own.
 REDIS_ERRORS: Final = (
@@ -65,10 +65,18 @@ API_VERBS: Final = (
     *("history_remove", "kick", "move", "disconnect"),
     *("nodes", "users", "connections", "connection", "events", "traces", "trace", "untrace", "receipt"),
     *("revoke_token", "restore_token", "revoke_user", "restore_user", "block", "unblock", "mute", "unmute"),
+    *("queue_members", "queue_positions", "queue_proceed", "queue_remove"),
 )
 #: And over gRPC only: to hear of what happens.
-GRPC_VERBS: Final = (*API_VERBS, "watch")
+GRPC_VERBS: Final = (*API_VERBS, "watch", "queue")
 API_STATUSES: Final = ("200", "400", "401", "403", "404", "405", "409", "413", "429", "500", "503")
+
+#: What workers of booking queues hear; what became of the proceeds that they sent, and how those ended.
+QUEUE_CHANGES: Final = ("joined", "left", "receipt")
+QUEUE_PROCEEDS: Final = ("sent", "repeated", "not_waiting")
+QUEUE_ENDS: Final = ("acknowledged", "expired", "declined", "removed")
+#: Seconds of waiting.
+QUEUE_WAITS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0)
 
 #: How the renewal of a token ended.
 REFRESHES: Final = ("renewed", "refused")
@@ -234,6 +242,7 @@ class Metrics:
         self._name_connection_counters()
         self._name_message_counters()
         self._name_publication_counters()
+        self._name_queue_figures()
         self.redis = RedisMetrics(self.registry)
 
     def _counter(self, name: str, text: str) -> Count:
@@ -377,6 +386,60 @@ class Metrics:
             "what",
             RECEIPTED,
         )
+
+    def _name_queue_figures(self) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"realtime_booking_queue_{name}", text, registry=self.registry)
+
+        self._queue_places = gauge("places", "Places in queues of users who are connected to this node.")
+        self._queue_workers = gauge("workers", "Workers of queues that are connected to this node.")
+        self._queue_unacknowledged = gauge(
+            "unacknowledged", "Changes that this node's workers were told and have not acknowledged."
+        )
+        self._queue_changes = self._counts(
+            "booking_queue_changes", "Changes that workers were told.", "kind", QUEUE_CHANGES
+        )
+        self._queue_proceeds = self._counts(
+            "booking_queue_proceeds",
+            "Proceeds that services sent, by the answer.",
+            "outcome",
+            QUEUE_PROCEEDS,
+        )
+        self._queue_ends = self._counts(
+            "booking_queue_receipts", "Receipts of proceeds that workers were told.", "state", QUEUE_ENDS
+        )
+        self._queue_positions = self._counter("booking_queue_positions", "Positions that services sent.")
+        self._queue_waits = self._registered(
+            Spread("realtime_booking_queue_wait_seconds", "From joining to the proceed.", QUEUE_WAITS)
+        )
+
+    def watch_queues(
+        self,
+        *,
+        places: Callable[[], float],
+        workers: Callable[[], float],
+        unacknowledged: Callable[[], float],
+    ) -> None:
+        """Take the present figures of booking queues from these functions."""
+        self._queue_places.set_function(places)
+        self._queue_workers.set_function(workers)
+        self._queue_unacknowledged.set_function(unacknowledged)
+
+    def queue_told(self, kind: str, state: str) -> None:
+        """A worker was told a change; `state` is of a receipt."""
+        self._queue_changes.add(kind)
+        if state:
+            self._queue_ends.add(state)
+
+    def queue_positions(self, count: int) -> None:
+        """So many positions were sent."""
+        self._queue_positions.add(count)
+
+    def queue_proceeded(self, outcome: str, waited: float) -> None:
+        """A service let somebody proceed who had waited so many seconds."""
+        self._queue_proceeds.add(outcome)
+        if outcome == "sent":
+            self._queue_waits.add(waited)
 
     def watch(
         self,

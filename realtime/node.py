@@ -18,7 +18,9 @@ from twisted.web.resource import IResource
 
 from . import __version__, bus, bus_health
 from .addresses import Proxies
+from .booking_workers import BookingWorkers
 from .broker.interface import IBroker, IStateStore
+from .broker.memory import MemoryBroker
 from .broker.redis import RedisBroker
 from .broker.redis_deployment import RedisDeployment
 from .broker.relay import Relay
@@ -39,6 +41,7 @@ from .ingress.http import Api
 from .ingress.look import Look
 from .ingress.openapi import document
 from .ingress.publish import Ingest
+from .ingress.queue_verbs import QueueVerbs
 from .ingress.redis_events import RedisEvents
 from .ingress.service_events import ServiceEvents
 from .ingress.tracing import Tracing
@@ -57,6 +60,11 @@ from .pace import Pace
 from .peers import Peers
 from .presence import Announcer, PresenceService
 from .pulse import Pulse
+from .queue_stream import STREAM, QueueStream
+from .queueing import MARGIN, Queueing
+from .queues.interface import IQueues, QueueLimits
+from .queues.memory import MemoryQueues
+from .queues.redis import RedisQueues
 from .receipt_watches import ReceiptWatches
 from .receipts import Receipts
 from .reception import Reception
@@ -180,6 +188,19 @@ class Node(MultiService):
             receipted=self.receipts.delivered,
         )
         self.sessions = self._sessions()
+        self.queues = self._queues()
+        self.workers = BookingWorkers(
+            clock, self.queues, self.watching, self.metrics, streamed=settings.queue_stream
+        )
+        self.queueing = Queueing(
+            clock,
+            queues=self.queues,
+            broker=self.broker,
+            connections=self.connections,
+            rights=self.guard.policy.rights,
+            ttl=settings.queue_ttl,
+        )
+        self.sessions.arrived = self.queueing.arrived
         self.census = Census(
             report=self._report,
             figures=partial(figures, self.metrics.registry),
@@ -212,6 +233,7 @@ class Node(MultiService):
             moving=self.moving,
             banned=self.guard.banned,
             receipts=self.receipt_watches.changed,
+            queued=self.workers.heard,
             inquiries=self.inquiries,
         )
         self.guard.watch(
@@ -230,8 +252,9 @@ class Node(MultiService):
         self.ingest = Ingest(self.broker, self.store, self.guard.policy.routing, self.metrics, wall)
         self.verbs = self._verbs()
         self.pace = Pace(clock)
-        self.router.services = ServiceEvents(self.verbs).perform
+        self.router.services = ServiceEvents(self.verbs, self.workers, self.notices).perform
         self.relay = self._relay()
+        self.queue_stream = self._queue_stream()
         self.engine = self._engine()
         self.direct = self._direct()
         self.door = self._door(
@@ -276,6 +299,38 @@ class Node(MultiService):
             sessions=lambda: embedded.sessions,
         )
         return broker, embedded
+
+    def _queues(self) -> IQueues:
+        """The booking queues: those of this process, or those that all nodes share."""
+        settings = self.settings
+        limits = QueueLimits(
+            settings.queue_ttl * MARGIN,
+            settings.queue_max_waiting,
+            settings.queue_max_per_user,
+            settings.queue_max_events,
+        )
+        if isinstance(self.broker, RedisBroker):
+            return RedisQueues(self.broker, limits, self._wall)
+        assert isinstance(self.broker, MemoryBroker)
+        return MemoryQueues(self.broker, limits, self._wall, self._queued)
+
+    def _queued(self, change: bytes) -> None:
+        # The workers are built on the queues.
+        self.workers.heard(change)
+
+    def _queue_stream(self) -> QueueStream | None:
+        """What hands changes of queues to the Redis Stream, where that is asked for."""
+        if self._redis is None or not self.settings.queue_stream:
+            return None
+        settings = self.settings
+        return QueueStream(
+            self._clock,
+            self.workers,
+            self._redis.link("queue", STREAM),
+            name=f"stream-{self.id}",
+            database=settings.redis_database,
+            length=settings.queue_stream_length,
+        )
 
     def _relay(self) -> Relay | None:
         """What takes in what services publish on Redis, where there is one."""
@@ -336,6 +391,7 @@ class Node(MultiService):
             memberships=self.sessions.memberships,
             endings=self.sessions.endings,
             user_endings=self.sessions.user_endings,
+            queueing=self.queueing,
             notices=self.notices,
             room_members=settings.max_room_members,
             max_rooms=settings.max_rooms_per_connection,
@@ -371,6 +427,7 @@ class Node(MultiService):
             connections=self.connections,
             endings=self.sessions.user_endings,
             moving=self.moving,
+            queues=QueueVerbs(self.queues, self.metrics, self._wall),
             wall=self._wall,
             max_history=settings.room_message_history,
             max_history_bytes=settings.ws_max_queue_bytes // 4,
@@ -399,6 +456,7 @@ class Node(MultiService):
             verbs=self.verbs,
             watching=self.watching,
             receipts=self.receipt_watches,
+            workers=self.workers,
             metrics=self.metrics,
             pace=self.pace,
             ready=lambda: not self.health.causes(),
@@ -524,6 +582,11 @@ class Node(MultiService):
             receipts=lambda: self.receipts.awaited,
             api_waiting=lambda: len(self.pace),
         )
+        self.metrics.watch_queues(
+            places=lambda: self.queueing.waiting,
+            workers=lambda: len(self.workers),
+            unacknowledged=lambda: self.workers.unacknowledged,
+        )
         self.metrics.watch_health(
             version=__version__,
             node=self.id,
@@ -636,6 +699,10 @@ class Node(MultiService):
         self.sessions.start()
         self.presence.start()
         self.receipts.start()
+        self.queueing.start()
+        self.workers.start()
+        if self.queue_stream is not None:
+            self.queue_stream.start()
         self.pulse.start()
         if self.grpc is not None:
             self.grpc.start()
@@ -661,6 +728,10 @@ class Node(MultiService):
             await maybeDeferred(bound.stopListening)
         if self.grpc is not None:
             await self.grpc.stop()
+        if self.queue_stream is not None:
+            await self.queue_stream.stop()
+        await self.workers.stop()
+        self.queueing.stop()
         self.sessions.stop()
         self.presence.stop()
         self.receipt_watches.stop_all()

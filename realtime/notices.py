@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +13,11 @@ from .errors import RealtimeError
 from .messages import Identity, Sequence
 from .metrics import Metrics
 from .presence import status_payload
+from .queues.interface import Change
 from .wire.session import NOTHING
+
+#: The event by which a service's client is told what happens in booking queues.
+SERVICE_QUEUE: Final = "service:queue"
 
 
 class Notices:
@@ -75,6 +79,11 @@ class Notices:
             event = "user:offline" if presence.shown == "offline" else "user:status_change"
             if event not in connection.muted_events:
                 self._write(connection, event, status_payload(presence, now), None)
+
+    def changed(self, connection: Connection, changes: Iterable[Change]) -> None:
+        """``service:queue``, for each change that a worker of queues is told."""
+        for change in changes:
+            self._write(connection, SERVICE_QUEUE, msgspec.json.encode(change), None)
 
     def _place(self, connection: Connection, room: str) -> dict[str, Any]:
         return {"roomId": room, "userId": connection.user, "timestamp": self._now()}

@@ -33,6 +33,7 @@ class Peers:
 
     :param banned: called with the data of each signal of a ban.
     :param receipts: called with the data of each signal of receipts.
+    :param queued: likewise, of a change in a booking queue.
     :param inquiries: is told of questions and answers.
     """
 
@@ -51,6 +52,7 @@ class Peers:
         moving: Moving,
         banned: Callable[[bytes], None] = lambda data: None,
         receipts: Callable[[bytes], None] = lambda data: None,
+        queued: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         self._broker = broker
         self._store = store
@@ -61,8 +63,7 @@ class Peers:
         self._user_endings = user_endings
         self._notices = notices
         self._moving = moving
-        self._banned = banned
-        self._receipts = receipts
+        self._raw = {signals.BANNED: banned, signals.QUEUED: queued, CHANGED: receipts}
         self._comparing = False
         self._again = False
         # whether the store has lost what it had, and not all of it has been written anew since
@@ -88,11 +89,9 @@ class Peers:
                 self._notices.connected(connection, identity, sequence, recovered=False)
 
     def signalled(self, name: str, data: bytes) -> None:
-        if name == signals.BANNED:
-            self._banned(data)
-            return
-        if name == CHANGED:
-            self._receipts(data)
+        raw = self._raw.get(name)
+        if raw is not None:
+            raw(data)
             return
         signal = signals.decode(name, data)
         if signal is None:

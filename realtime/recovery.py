@@ -26,6 +26,7 @@ class Recovery:
     """Takes up earlier sessions by their records, and replays what they missed.
 
     :param wall: seconds since the epoch.
+    :param arrived: see `Sessions.arrived`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Recovery:
         notices: Notices,
         metrics: Metrics,
         receipts: Receipts,
+        arrived: Callable[[Connection, Sequence], object],
     ) -> None:
         self._wall = wall
         self._rules = rules
@@ -56,6 +58,7 @@ class Recovery:
         self._notices = notices
         self._metrics = metrics
         self._receipts = receipts
+        self._arrived = arrived
 
     async def record(self, identity: Identity, session: str | None) -> SessionRecord | None:
         """The record of an earlier session that this user may take up."""
@@ -101,6 +104,7 @@ class Recovery:
         self._resume(connection, record, missed, restored.sequence)
         self._metrics.recovered("recovered")
         if connection.state is State.LIVE:
+            self._arrived(connection, record.opened)
             await self._memberships.join_defaults(connection)
             known = record.last_seen or self._wall() - self._rules.dead
             await self._tell_statuses(connection, known, missed)

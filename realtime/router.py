@@ -96,7 +96,7 @@ class Router:
         self._receipts = receipts
         self._max_parked = max_parked
         self._partial: Deadlines[Connection] = Deadlines(clock, message_timeout, self._too_slow)
-        self.services: Callable[[Connection, Event], Deferred[Outcome]] = _no_services
+        self.services: Callable[[Connection, Event], Outcome | Deferred[Outcome]] = _no_services
 
     def accept(self, outlet: IOutlet, session: ISession, handshake: Handshake) -> IReceiver:
         """A transport has opened: what its messages are to be handed to."""

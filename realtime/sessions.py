@@ -33,7 +33,7 @@ from .errors import (
 )
 from .ids import secret_id
 from .memberships import Memberships
-from .messages import Connect, Identity, Owner
+from .messages import Connect, Identity, Owner, Sequence
 from .metrics import Metrics
 from .notices import Notices
 from .periodic import Periodic
@@ -61,6 +61,8 @@ class Sessions:
     :ivar endings: ends connections and sessions here.
     :ivar user_endings: ends a user's sessions on all nodes.
     :ivar memberships: the rooms of live connections.
+    :ivar arrived: called with each connection that has begun a session, or taken one up, and with the place
+        in the order of things where that began.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Sessions:
         self._metrics = metrics
         self._reception = reception
         self._beginning = Turnstile(BEGINNING)
+        self.arrived: Callable[[Connection, Sequence], object] = _unheard
         arrivals = Arrivals()
         self.endings: Final = Endings(
             clock,
@@ -148,6 +151,7 @@ class Sessions:
             notices=notices,
             metrics=metrics,
             receipts=receipts,
+            arrived=self._arrived,
         )
         self._periodic = Periodic(
             clock, (1.0, self._check_tokens), (rules.recovery_window / 4, self._tell_positions)
@@ -160,6 +164,9 @@ class Sessions:
     def stop(self) -> None:
         """End the periodic checks."""
         self._periodic.stop()
+
+    def _arrived(self, connection: Connection, opened: Sequence) -> None:
+        self.arrived(connection, opened)
 
     # -- beginning
 
@@ -274,6 +281,8 @@ class Sessions:
         self._notices.joined(connection, *sorted(connection.joined))
         self._notices.refused(connection, [*refused, *map(self.memberships.full, sorted(begun.full))])
         self._entrance.hold_to_bans(connection)
+        if connection.state is State.LIVE:
+            self.arrived(connection, begun.sequence)
 
     # -- tokens
 
@@ -318,6 +327,10 @@ class Sessions:
         for connection in self._connections:
             if connection.muted_events or connection.muted_rooms:
                 self._notices.position(connection, sequence)
+
+
+def _unheard(connection: Connection, opened: Sequence) -> None:
+    """Nobody wants to know."""
 
 
 def _no_answer(connection: Connection) -> None:

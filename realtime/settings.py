@@ -347,6 +347,21 @@ class Settings:
     )
     max_rooms_per_connection: int = _set(COUNT, 100, "Rooms that one connection may have joined.")
     max_room_members: int = _set(COUNT, 1000, "Users in one room.")
+    queue_ttl: float = _set(
+        milliseconds(10_000, 7 * 86_400_000),
+        300_000,
+        "For how long a place in a booking queue is kept for a user who is not connected.",
+    )
+    queue_max_waiting: int = _set(COUNT, 100000, "Users that wait in the queue of one event.")
+    queue_max_per_user: int = _set(COUNT, 10, "Booking queues that one user may be in.")
+    queue_max_events: int = _set(COUNT, 10000, "Booking queues at a time.")
+    queue_stream: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether what happens in booking queues is handed over by the Redis Stream realtime:queue, and not"
+        " to workers that are connected.",
+    )
+    queue_stream_length: int = _set(COUNT, 100000, "Entries that realtime:queue keeps, about.")
     max_channels: int = _set(COUNT, 100000, "Channels whose log the embedded broker keeps.")
 
     max_memory_bytes: int = _set(

@@ -11,6 +11,9 @@ from .broker.interface import Preferences
 #: The name of a signal of a ban, whose data are its maker's (`trust.redis`).
 BANNED: Final = "banned"
 
+#: The name of a signal of a change in a booking queue: a `queues.interface.Change`, or null.
+QUEUED: Final = "queued"
+
 
 class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Sessions of one user that have ended for good, by connection.

@@ -33,8 +33,8 @@ LEVEL_0 = (
     "errors messages events settings config_file kinds state names ids payload redis_url addresses memory"
 )
 LEVEL_1 = (
-    "wire broker trust routing metrics figures native deadlines periodic complaints logs line_limit banner"
-    " fetching strangers probe systemd collectors reception"
+    "wire broker trust queues routing metrics figures native deadlines periodic complaints logs line_limit"
+    " banner fetching strangers probe systemd collectors reception"
 )
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
@@ -44,15 +44,14 @@ LEVEL_2 = (
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
     " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
-    " moving watching traces receipt_watches pace"
+    " moving watching traces receipt_watches pace booking_workers queue_stream"
 )
 LEVEL_4 = "transport ingress"
 
 #: Of levels 0 to 2, all but concrete codecs and brokers.
 SEAMS = (
-    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface broker.receipts trust.interface"
-    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface broker.receipts trust.interface"
-    " routing metrics deadlines periodic complaints line_limit logs strangers reception"
+    f"{LEVEL_0} {LEVEL_2} wire.session broker.interface broker.receipts trust.interface queues.interface"
+    " queues.payloads routing metrics deadlines periodic complaints line_limit logs strangers reception"
 )
 #: The parts of Twisted in which nothing waits for a socket.
 WAITING = (
@@ -83,6 +82,8 @@ TABLE = (
         f"msgspec zope.interface {WAITING}",
     ),
     Row("trust", f"{LEVEL_0} periodic broker", f"msgspec zope.interface {WAITING}"),
+    Row("queues", f"{LEVEL_0} broker", f"msgspec zope.interface {WAITING}"),
+    Row("queueing", "rights queues.interface", ""),
     Row("fetching", f"{LEVEL_0} broker.redis_tls", "treq twisted zope.interface"),
     Row("auth tokens keys", LEVEL_0, "jwt cryptography"),
     Row("auth bans login", "trust.interface bans keys jwks introspection auth fetching api_keys", ""),

@@ -51,7 +51,7 @@ class Watch(msgspec.Struct, frozen=True, tag="watch", array_like=True, gc=False)
     """Somebody wants to hear of what happens.
 
     :ivar users: whose presence; none for all.
-    :ivar kinds: of what: ``presence``, ``receipts``; nothing stands for presence.
+    :ivar kinds: of what: ``presence``, ``queue``, ``receipts``; nothing stands for the first two.
     :ivar receipts: of these receipts; none for all.
     """
 
@@ -64,6 +64,29 @@ class Watch(msgspec.Struct, frozen=True, tag="watch", array_like=True, gc=False)
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag="unwatch", array_like=True, gc=False):
+    """They do not any more."""
+
+    id: int
+
+
+class Open(msgspec.Struct, frozen=True, tag="open", array_like=True, gc=False):
+    """Somebody wants to work through booking queues, and be told what happens in them."""
+
+    id: int
+    key: bytes
+    peer: str
+    worker: str
+    replay: bool
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge", array_like=True, gc=False):
+    """They have dealt with these."""
+
+    id: int
+    changes: tuple[int, ...]
+
+
+class Close(msgspec.Struct, frozen=True, tag="close", array_like=True, gc=False):
     """They do not any more."""
 
     id: int
@@ -106,7 +129,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop", array_like=True, gc=False):
     grace: float
 
 
-FromFront = Listening | Failed | Ask | Watch | Unwatch
+FromFront = Listening | Failed | Ask | Watch | Unwatch | Open | Acknowledge | Close
 FromNode = Done | Refused | Happened | Ready | Stop
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -38,6 +38,8 @@ DOMAIN: Final = "realtime"
 WINDOW: Final = 64
 #: Refusals that are told at the end of a stream.
 MAX_ERRORS: Final = 100
+#: What a worker of queues may lag behind, its answers included; past it its stream ends.
+MAX_BEHIND_QUEUE: Final = 4096
 #: What one who watches may lag behind; past it the watching ends.
 MAX_BEHIND: Final = 1000
 #: Those who watch at a time.
@@ -87,7 +89,7 @@ class NodeLink(asyncio.Protocol):
         self._next = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._waiting_bytes = 0
-        self._watching: dict[int, asyncio.Queue[pipe.Happened | Refusal | None]] = {}
+        self._watching: dict[int, asyncio.Queue[Any]] = {}
         self.to_node: asyncio.WriteTransport | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -184,6 +186,32 @@ class NodeLink(asyncio.Protocol):
             del self._watching[number]
             self.say(pipe.Unwatch(number))
 
+    async def open(
+        self, key: bytes, peer: str, worker: str, replay: bool
+    ) -> tuple[int, asyncio.Queue[Any]]:
+        """Let somebody work through booking queues: their number, and what they are told.
+
+        :raises Refusal: they may not.
+        """
+        number = self._number()
+        queue = self._watching[number] = asyncio.Queue(MAX_BEHIND_QUEUE)
+        waiting: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting[number] = waiting
+        self.say(pipe.Open(number, key, peer, worker, replay))
+        try:
+            await waiting
+        except BaseException:
+            self.close(number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        return number, queue
+
+    def close(self, number: int) -> None:
+        """They have gone."""
+        del self._watching[number]
+        self.say(pipe.Close(number))
+
     def _number(self) -> int:
         self._next += 1
         return self._next
@@ -209,8 +237,13 @@ class Roads:
             kinds: dict[str, Callable[..., grpc.RpcMethodHandler]] = {
                 "PublishStream": grpc.stream_unary_rpc_method_handler,
                 "Watch": grpc.unary_stream_rpc_method_handler,
+                "Queue": grpc.stream_stream_rpc_method_handler,
             }
-            behaviours: dict[str, Any] = {"PublishStream": self._publish_stream, "Watch": self._watch}
+            behaviours: dict[str, Any] = {
+                "PublishStream": self._publish_stream,
+                "Watch": self._watch,
+                "Queue": self._queue,
+            }
             make = kinds.get(method.name, grpc.unary_unary_rpc_method_handler)
             behaviour = behaviours.get(method.name) or self._unary(verb_of(method.name), response)
             found[method.name] = make(
@@ -298,6 +331,107 @@ class Roads:
                     yield response
         except Refusal as refusal:
             await abort(context, refusal.refused)
+
+    async def _queue(
+        self, requests: AsyncIterator[realtime_pb2.QueueRequest], context: Context
+    ) -> AsyncIterator[realtime_pb2.QueueResponse]:
+        opened = await anext(requests, None)
+        if opened is None or opened.WhichOneof("request") != "open":
+            await abort(context, pipe.Refused(0, "message.invalid", "the first message is to be open", 400))
+            return
+        asked = opened.open
+        try:
+            number, told = await self._link.open(
+                key_of(context), context.peer(), asked.worker, asked.replay
+            )
+            worker = QueueStream(self._link, self._ask, context, number, told)
+            async for response in worker.responses(requests):
+                yield response
+        except Refusal as refusal:
+            await abort(context, refusal.refused)
+
+
+class QueueStream:
+    """One worker of booking queues.
+
+    :param ask: see `Roads._ask`.
+    :param number: see `NodeLink.open`, as `told`.
+    """
+
+    #: What is asked by the stream, and how it is answered.
+    KINDS: Final = {
+        "positions": realtime_pb2.QueuePositionsResponse,
+        "proceed": realtime_pb2.QueueProceedResponse,
+        "remove": realtime_pb2.QueueRemoveResponse,
+    }
+
+    def __init__(
+        self,
+        link: NodeLink,
+        ask: Callable[[str, Message, Context], Awaitable[bytes]],
+        context: Context,
+        number: int,
+        told: asyncio.Queue[Any],
+    ) -> None:
+        self._link = link
+        self._ask = ask
+        self._context = context
+        self._window = asyncio.Semaphore(WINDOW)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._number = number
+        self._queue = told
+
+    async def responses(
+        self, requests: AsyncIterator[realtime_pb2.QueueRequest]
+    ) -> AsyncGenerator[realtime_pb2.QueueResponse, None]:
+        """What the worker is told, until it has no more to ask and is answered.
+
+        :raises Refusal: it may not, or not any more.
+        """
+        reading = asyncio.ensure_future(self._read(requests))
+        try:
+            while (told := await self._queue.get()) is not None:
+                if isinstance(told, Refusal):
+                    raise told
+                if isinstance(told, pipe.Happened):
+                    response = realtime_pb2.QueueResponse()
+                    fill(response.change, told.data)
+                    yield response
+                else:
+                    self._window.release()
+                    yield told
+        finally:
+            for task in (reading, *self._under_way):
+                task.cancel()
+            self._link.close(self._number)
+
+    async def _read(self, requests: AsyncIterator[realtime_pb2.QueueRequest]) -> None:
+        async for request in requests:
+            kind = request.WhichOneof("request")
+            if kind == "acknowledge":
+                self._link.say(pipe.Acknowledge(self._number, tuple(request.acknowledge.ids)))
+                continue
+            # As many as are answered, and have taken their answer.
+            await self._window.acquire()
+            # A task begins in the order in which it was made: so is done what is asked.
+            task = asyncio.ensure_future(self._answer(request, kind))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        if self._under_way:
+            await asyncio.gather(*self._under_way)
+        await self._queue.put(None)
+
+    async def _answer(self, request: realtime_pb2.QueueRequest, kind: str | None) -> None:
+        response = realtime_pb2.QueueResponse(ref=request.ref)
+        try:
+            if kind not in self.KINDS:
+                why = "expected acknowledge, positions, proceed or remove"
+                raise Refusal(pipe.Refused(0, "message.invalid", why, 400))
+            answer = await self._ask(f"queue_{kind}", getattr(request, kind), self._context)
+            getattr(response, kind).CopyFrom(fill(self.KINDS[kind](), answer))
+        except Refusal as refusal:
+            response.error.code, response.error.message = refusal.refused.code, refusal.refused.message
+        await self._queue.put(response)
 
 
 def verb_of(method: str) -> str:

@@ -18,14 +18,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..api_keys import ApiKeys
+from ..booking_workers import BookingWorkers
 from ..broker.receipts import Receipt
 from ..errors import InternalError, InvalidMessage, RealtimeError, Unauthorized, UnknownEvent
 from ..front import pipe
 from ..metrics import Metrics
 from ..pace import Pace
+from ..queues.interface import Change
 from ..receipt_watches import ReceiptWatches
 from ..security import Security
+from ..watching import KINDS as OF_USERS
 from ..watching import Watching
+from .queue_verbs import PROCEED
 from .shapes import MAX_NAMES, receipt_told
 from .verbs import VERBS, Caller, Verbs
 
@@ -38,7 +42,7 @@ FORCE: Final = 3.0
 LOOK: Final = 0.5
 
 #: What can be watched; the first is what is meant by nothing.
-KINDS: Final = ("presence", "receipts")
+KINDS: Final = ("presence", "queue", "receipts")
 
 _MODULE: Final = "realtime.front.server"
 #: The directory from which this package comes.
@@ -64,6 +68,7 @@ class GrpcRoad:
         verbs: Verbs,
         watching: Watching,
         receipts: ReceiptWatches,
+        workers: BookingWorkers,
         metrics: Metrics,
         pace: Pace,
         ready: Callable[[], bool],
@@ -76,6 +81,7 @@ class GrpcRoad:
         self._verbs = verbs
         self._watching = watching
         self._receipts = receipts
+        self._workers = workers
         self._metrics = metrics
         self.pace = pace
         self._ready = ready
@@ -159,13 +165,13 @@ class GrpcRoad:
         :raises RealtimeError: they may not.
         """
         self.caller(watch.key, watch.peer).key.check("read")
-        kinds = set(watch.kinds) or {KINDS[0]}
-        if kinds - set(KINDS):
+        kinds = frozenset(watch.kinds) or OF_USERS
+        if kinds.difference(KINDS):
             raise InvalidMessage(f"kinds: expected some of {', '.join(KINDS)}")
         if len(watch.receipts) > MAX_NAMES or len(watch.users) > MAX_NAMES:
             raise InvalidMessage(f"at most {MAX_NAMES} receipts, and as many users")
-        if "presence" in kinds:
-            self._watching.start(who, frozenset(watch.users), told)
+        if kinds & OF_USERS:
+            self._watching.start(who, frozenset(watch.users), told, kinds)
         if "receipts" in kinds:
 
             def receipted(receipt: Receipt, now: float) -> None:
@@ -177,6 +183,30 @@ class GrpcRoad:
         """They want it no more."""
         self._watching.stop(who)
         self._receipts.stop(who)
+
+    def open(
+        self,
+        who: object,
+        opened: pipe.Open,
+        told: Callable[[list[Change]], None],
+        ended: Callable[[RealtimeError], None],
+    ) -> None:
+        """Let somebody work through booking queues.
+
+        :raises RealtimeError: they may not.
+        """
+        self.caller(opened.key, opened.peer).key.check_channel(PROCEED)
+        self._workers.open(who, opened.worker, opened.replay, told, ended)
+
+    def acknowledge(self, who: object, changes: tuple[int, ...]) -> None:
+        """They have dealt with these."""
+        # One whose stream has ended meanwhile will hear of them anew.
+        with suppress(InvalidMessage):
+            self._workers.acknowledge(who, changes)
+
+    def close(self, who: object) -> None:
+        """They want it no more."""
+        self._workers.close(who)
 
     @property
     def clock(self) -> Any:
@@ -195,6 +225,7 @@ class _Front(ProcessProtocol):
         self._unframer = pipe.Unframer()
         self._out: list[bytes] = []
         self._watches: set[int] = set()
+        self._opened: set[int] = set()
         self._told_ready: bool | None = None
         self._looking: Any = None
         self._ended: Deferred[None] = Deferred()
@@ -251,6 +282,13 @@ class _Front(ProcessProtocol):
     def _took(self, message: pipe.FromFront) -> None:
         if isinstance(message, pipe.Ask):
             self._road.pace.do(partial(self._ask, message))
+        elif isinstance(message, pipe.Acknowledge):
+            self._road.acknowledge((self, message.id), message.changes)
+        elif isinstance(message, pipe.Open):
+            self._open(message)
+        elif isinstance(message, pipe.Close):
+            self._opened.discard(message.id)
+            self._road.close((self, message.id))
         elif isinstance(message, pipe.Watch):
             self._watch(message)
         elif isinstance(message, pipe.Unwatch):
@@ -299,6 +337,23 @@ class _Front(ProcessProtocol):
             # From here on it is told.
             self.say(pipe.Done(watch.id, b""))
 
+    def _open(self, opened: pipe.Open) -> None:
+        def told(changes: list[Change]) -> None:
+            for change in changes:
+                self.say(pipe.Happened(opened.id, "change", msgspec.json.encode(change)))
+
+        def ended(error: RealtimeError) -> None:
+            self._refused(Failure(error), opened.id, "queue")
+
+        try:
+            self._road.open((self, opened.id), opened, told, ended)
+        except RealtimeError:
+            self._refused(Failure(), opened.id, "queue")
+        else:
+            self._road.answered("queue", 200)
+            self._opened.add(opened.id)
+            self.say(pipe.Done(opened.id, b""))
+
     def childConnectionLost(self, childFD: int) -> None:
         self._deaf = self._deaf or childFD == pipe.FROM_NODE
 
@@ -308,6 +363,8 @@ class _Front(ProcessProtocol):
                 timer.cancel()
         for number in self._watches:
             self._road.unwatch((self, number))
+        for number in self._opened:
+            self._road.close((self, number))
         ended = reason.value
         assert isinstance(ended, ProcessDone | ProcessTerminated)
         self._road.gone(self._why or str(ended))

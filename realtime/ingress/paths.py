@@ -69,6 +69,10 @@ ROUTES: Final = (
     Route("DELETE", "/v1/users/{userId}/revocation", "restore_user"),
     Route("PUT", "/v1/users/{userId}/block", "block", body=True),
     Route("DELETE", "/v1/users/{userId}/block", "unblock"),
+    Route("GET", "/v1/queues/{eventId}/members", "queue_members", {"after": int, "limit": int}),
+    Route("DELETE", "/v1/queues/{eventId}/members/{userId}", "queue_remove"),
+    Route("POST", "/v1/queues/{eventId}/positions", "queue_positions", body=True),
+    Route("POST", "/v1/queues/{eventId}/proceeds", "queue_proceed", body=True),
     Route("PUT", "/v1/revocations/{tokenId}", "revoke_token", body=True),
     Route("DELETE", "/v1/revocations/{tokenId}", "restore_token"),
 )

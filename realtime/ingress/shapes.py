@@ -237,6 +237,63 @@ class Unmute(Request, frozen=True):
     user_id: User
 
 
+EventId = Annotated[
+    str,
+    _said(pattern=ROOM_PATTERN.replace(r"\Z", "$"), minLength=1, maxLength=NAME_LENGTH - len("event:")),
+]
+
+
+class QueueMembers(Request, frozen=True):
+    """``queue_members``: who waits for an event, from the front, those after one number."""
+
+    event_id: EventId
+    after: Number = 0
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = ROOMS_PAGE
+
+
+class Standing(Request, frozen=True):
+    """Where one user stands.
+
+    :ivar position: how many are before them, they themselves counted.
+    :ivar total: how many wait.
+    :ivar estimated_wait: milliseconds.
+    """
+
+    user_id: User
+    position: Number
+    total: Number | None = None
+    estimated_wait: Number | None = None
+
+
+class QueuePositions(Request, frozen=True):
+    """``queue_positions``: tell users of a queue where they stand."""
+
+    event_id: EventId
+    positions: Annotated[list[Standing], Meta(min_length=1, max_length=MAX_NAMES)]
+
+
+class QueueProceed(Request, frozen=True):
+    """``queue_proceed``: let a user proceed.
+
+    :ivar token: the user's secret.
+    :ivar expires_at: when it is of no more use; until then the user is asked to confirm it.
+    :ivar proceed_id: idempotency key in the queue; what it is without is the number of the user's joining.
+    """
+
+    event_id: EventId
+    user_id: User
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    expires_at: Time
+    proceed_id: MessageId | None = None
+
+
+class QueueRemove(Request, frozen=True):
+    """``queue_remove``: take a user out of a queue, and their proceed with it."""
+
+    event_id: EventId
+    user_id: User
+
+
 class Nothing(Request, frozen=True):
     """``count``, ``info``"""
 
@@ -391,6 +448,43 @@ class Lifted(Answer, frozen=True):
     """Whether there was something to lift."""
 
     lifted: bool
+
+
+class QueueMember(Answer, frozen=True):
+    """:ivar id: the number of the joining; those who came later have a higher one."""
+
+    user_id: str
+    id: int
+    since: int
+    position: int | UnsetType = UNSET
+
+
+class QueueMembersTold(Answer, frozen=True):
+    """:ivar next: what to ask with as ``after`` for the next page; none on the last."""
+
+    event_id: str
+    waiting: int
+    members: list[QueueMember]
+    next: int | None
+
+
+class PositionsTold(Answer, frozen=True):
+    """:ivar not_waiting: those who do not wait; they were told nothing."""
+
+    told: int
+    not_waiting: list[str]
+
+
+class Proceeded(Answer, frozen=True):
+    """What became of a proceed.
+
+    :ivar state: ``sent``; of one that was ``repeated`` also ``acknowledged``, ``expired``, ``declined``,
+        ``removed``; or ``not_waiting``: the user does not wait, and nothing was sent.
+    """
+
+    proceed_id: str
+    state: str
+    repeated: bool = False
 
 
 class Count(Answer, frozen=True):

@@ -31,6 +31,7 @@ from ..errors import (
     NoReceipt,
     NotFound,
     PastTime,
+    QueueConflict,
     RealtimeError,
     RoomForbidden,
     TooManyBans,
@@ -49,6 +50,7 @@ from ..user_endings import UserEndings
 from . import shapes
 from .publish import Accepted as Taken
 from .publish import Ingest, Options
+from .queue_verbs import QueueVerbs
 
 _log = Logger()
 
@@ -193,6 +195,35 @@ VERBS: Final[Mapping[str, Verb]] = {
             (InvalidRoom, TooManyBans, PastTime),
         ),
         Verb("unmute", "moderate", shapes.Unmute, shapes.Lifted, "Let a user speak again", (InvalidRoom,)),
+        Verb(
+            "queue_members",
+            "read",
+            shapes.QueueMembers,
+            shapes.QueueMembersTold,
+            "Who waits in a booking queue",
+        ),
+        Verb(
+            "queue_positions",
+            "publish",
+            shapes.QueuePositions,
+            shapes.PositionsTold,
+            "Tell users where they stand in a booking queue",
+        ),
+        Verb(
+            "queue_proceed",
+            "publish",
+            shapes.QueueProceed,
+            shapes.Proceeded,
+            "Let a user of a booking queue proceed",
+            (PastTime, QueueConflict, InvalidPublication),
+        ),
+        Verb(
+            "queue_remove",
+            "publish",
+            shapes.QueueRemove,
+            shapes.Removed,
+            "Take a user out of a booking queue",
+        ),
     )
 }
 
@@ -237,6 +268,7 @@ class Verbs:
         connections: Census,
         endings: UserEndings,
         moving: Moving,
+        queues: QueueVerbs,
         wall: Callable[[], float],
         max_history: int,
         max_history_bytes: int,
@@ -257,8 +289,9 @@ class Verbs:
         self._node = node
         self._receipts = receipts
         self._handlers: dict[str, Callable[[Any, Caller], Awaitable[shapes.Answer]]] = {
-            name: getattr(self, f"_{name}") for name in VERBS
+            name: getattr(self, f"_{name}") for name in VERBS.keys() - queues.table.keys()
         }
+        self._handlers.update(queues.table)
 
     @property
     def services(self) -> frozenset[str]:

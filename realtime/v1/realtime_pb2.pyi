@@ -434,6 +434,176 @@ class LiftResponse(_message.Message):
     lifted: bool
     def __init__(self, lifted: _Optional[bool] = ...) -> None: ...
 
+class QueueOpen(_message.Message):
+    __slots__ = ("worker", "replay")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    replay: bool
+    def __init__(self, worker: _Optional[str] = ..., replay: _Optional[bool] = ...) -> None: ...
+
+class QueueAcknowledge(_message.Message):
+    __slots__ = ("ids",)
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class QueueRequest(_message.Message):
+    __slots__ = ("ref", "open", "acknowledge", "positions", "proceed", "remove")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGE_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    PROCEED_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    ref: int
+    open: QueueOpen
+    acknowledge: QueueAcknowledge
+    positions: QueuePositionsRequest
+    proceed: QueueProceedRequest
+    remove: QueueRemoveRequest
+    def __init__(self, ref: _Optional[int] = ..., open: _Optional[_Union[QueueOpen, _Mapping]] = ..., acknowledge: _Optional[_Union[QueueAcknowledge, _Mapping]] = ..., positions: _Optional[_Union[QueuePositionsRequest, _Mapping]] = ..., proceed: _Optional[_Union[QueueProceedRequest, _Mapping]] = ..., remove: _Optional[_Union[QueueRemoveRequest, _Mapping]] = ...) -> None: ...
+
+class QueueChange(_message.Message):
+    __slots__ = ("id", "kind", "event_id", "user_id", "time", "connection_id", "position", "reason", "proceed_id", "state")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PROCEED_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    kind: str
+    event_id: str
+    user_id: str
+    time: int
+    connection_id: str
+    position: int
+    reason: str
+    proceed_id: str
+    state: str
+    def __init__(self, id: _Optional[int] = ..., kind: _Optional[str] = ..., event_id: _Optional[str] = ..., user_id: _Optional[str] = ..., time: _Optional[int] = ..., connection_id: _Optional[str] = ..., position: _Optional[int] = ..., reason: _Optional[str] = ..., proceed_id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class QueueResponse(_message.Message):
+    __slots__ = ("ref", "change", "positions", "proceed", "remove", "error")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    PROCEED_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ref: int
+    change: QueueChange
+    positions: QueuePositionsResponse
+    proceed: QueueProceedResponse
+    remove: QueueRemoveResponse
+    error: Error
+    def __init__(self, ref: _Optional[int] = ..., change: _Optional[_Union[QueueChange, _Mapping]] = ..., positions: _Optional[_Union[QueuePositionsResponse, _Mapping]] = ..., proceed: _Optional[_Union[QueueProceedResponse, _Mapping]] = ..., remove: _Optional[_Union[QueueRemoveResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class QueueMembersRequest(_message.Message):
+    __slots__ = ("event_id", "after", "limit")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    after: int
+    limit: int
+    def __init__(self, event_id: _Optional[str] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class QueueMember(_message.Message):
+    __slots__ = ("user_id", "id", "since", "position")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    id: int
+    since: int
+    position: int
+    def __init__(self, user_id: _Optional[str] = ..., id: _Optional[int] = ..., since: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+
+class QueueMembersResponse(_message.Message):
+    __slots__ = ("event_id", "waiting", "members", "next")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    waiting: int
+    members: _containers.RepeatedCompositeFieldContainer[QueueMember]
+    next: int
+    def __init__(self, event_id: _Optional[str] = ..., waiting: _Optional[int] = ..., members: _Optional[_Iterable[_Union[QueueMember, _Mapping]]] = ..., next: _Optional[int] = ...) -> None: ...
+
+class Standing(_message.Message):
+    __slots__ = ("user_id", "position", "total", "estimated_wait")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_WAIT_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    position: int
+    total: int
+    estimated_wait: int
+    def __init__(self, user_id: _Optional[str] = ..., position: _Optional[int] = ..., total: _Optional[int] = ..., estimated_wait: _Optional[int] = ...) -> None: ...
+
+class QueuePositionsRequest(_message.Message):
+    __slots__ = ("event_id", "positions")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    positions: _containers.RepeatedCompositeFieldContainer[Standing]
+    def __init__(self, event_id: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[Standing, _Mapping]]] = ...) -> None: ...
+
+class QueuePositionsResponse(_message.Message):
+    __slots__ = ("told", "not_waiting")
+    TOLD_FIELD_NUMBER: _ClassVar[int]
+    NOT_WAITING_FIELD_NUMBER: _ClassVar[int]
+    told: int
+    not_waiting: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, told: _Optional[int] = ..., not_waiting: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class QueueProceedRequest(_message.Message):
+    __slots__ = ("event_id", "user_id", "token", "expires_at", "proceed_id")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    PROCEED_ID_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    user_id: str
+    token: str
+    expires_at: int
+    proceed_id: str
+    def __init__(self, event_id: _Optional[str] = ..., user_id: _Optional[str] = ..., token: _Optional[str] = ..., expires_at: _Optional[int] = ..., proceed_id: _Optional[str] = ...) -> None: ...
+
+class QueueProceedResponse(_message.Message):
+    __slots__ = ("proceed_id", "state", "repeated")
+    PROCEED_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    proceed_id: str
+    state: str
+    repeated: bool
+    def __init__(self, proceed_id: _Optional[str] = ..., state: _Optional[str] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
+class QueueRemoveRequest(_message.Message):
+    __slots__ = ("event_id", "user_id")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    user_id: str
+    def __init__(self, event_id: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+
+class QueueRemoveResponse(_message.Message):
+    __slots__ = ("removed",)
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    def __init__(self, removed: _Optional[int] = ...) -> None: ...
+
 class WatchRequest(_message.Message):
     __slots__ = ("user_ids", "kinds", "receipt_ids")
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -459,9 +629,11 @@ class PresenceChange(_message.Message):
     def __init__(self, event: _Optional[str] = ..., user_id: _Optional[str] = ..., status: _Optional[str] = ..., text: _Optional[str] = ..., timestamp: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("presence", "receipt")
+    __slots__ = ("presence", "queue", "receipt")
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     presence: PresenceChange
+    queue: QueueChange
     receipt: DeliveryReceipt
-    def __init__(self, presence: _Optional[_Union[PresenceChange, _Mapping]] = ..., receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ...) -> None: ...
+    def __init__(self, presence: _Optional[_Union[PresenceChange, _Mapping]] = ..., queue: _Optional[_Union[QueueChange, _Mapping]] = ..., receipt: _Optional[_Union[DeliveryReceipt, _Mapping]] = ...) -> None: ...

@@ -149,6 +149,31 @@ class RealtimeStub:
                 request_serializer=realtime_dot_v1_dot_realtime__pb2.UnmuteRequest.SerializeToString,
                 response_deserializer=realtime_dot_v1_dot_realtime__pb2.LiftResponse.FromString,
                 _registered_method=True)
+        self.Queue = channel.stream_stream(
+                '/realtime.v1.Realtime/Queue',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.QueueRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueResponse.FromString,
+                _registered_method=True)
+        self.QueueMembers = channel.unary_unary(
+                '/realtime.v1.Realtime/QueueMembers',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.QueueMembersRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueMembersResponse.FromString,
+                _registered_method=True)
+        self.QueuePositions = channel.unary_unary(
+                '/realtime.v1.Realtime/QueuePositions',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.QueuePositionsRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.QueuePositionsResponse.FromString,
+                _registered_method=True)
+        self.QueueProceed = channel.unary_unary(
+                '/realtime.v1.Realtime/QueueProceed',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.QueueProceedRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueProceedResponse.FromString,
+                _registered_method=True)
+        self.QueueRemove = channel.unary_unary(
+                '/realtime.v1.Realtime/QueueRemove',
+                request_serializer=realtime_dot_v1_dot_realtime__pb2.QueueRemoveRequest.SerializeToString,
+                response_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueRemoveResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/realtime.v1.Realtime/Watch',
                 request_serializer=realtime_dot_v1_dot_realtime__pb2.WatchRequest.SerializeToString,
@@ -300,6 +325,39 @@ class RealtimeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Queue(self, request_iterator, context):
+        """Booking queues: docs/queue.rst. A worker opens the stream with its first message, is told what happens in
+        the queues that it leads, each change until it has acknowledged it, and tells by the same stream where
+        users stand and whose turn it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueueMembers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueuePositions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueueProceed(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueueRemove(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """What happens from now on, on all nodes.
         """
@@ -424,6 +482,31 @@ def add_RealtimeServicer_to_server(servicer, server):
                     servicer.Unmute,
                     request_deserializer=realtime_dot_v1_dot_realtime__pb2.UnmuteRequest.FromString,
                     response_serializer=realtime_dot_v1_dot_realtime__pb2.LiftResponse.SerializeToString,
+            ),
+            'Queue': grpc.stream_stream_rpc_method_handler(
+                    servicer.Queue,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.QueueResponse.SerializeToString,
+            ),
+            'QueueMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueueMembers,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueMembersRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.QueueMembersResponse.SerializeToString,
+            ),
+            'QueuePositions': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueuePositions,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.QueuePositionsRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.QueuePositionsResponse.SerializeToString,
+            ),
+            'QueueProceed': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueueProceed,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueProceedRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.QueueProceedResponse.SerializeToString,
+            ),
+            'QueueRemove': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueueRemove,
+                    request_deserializer=realtime_dot_v1_dot_realtime__pb2.QueueRemoveRequest.FromString,
+                    response_serializer=realtime_dot_v1_dot_realtime__pb2.QueueRemoveResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -1052,6 +1135,141 @@ class Realtime:
             '/realtime.v1.Realtime/Unmute',
             realtime_dot_v1_dot_realtime__pb2.UnmuteRequest.SerializeToString,
             realtime_dot_v1_dot_realtime__pb2.LiftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Queue(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/realtime.v1.Realtime/Queue',
+            realtime_dot_v1_dot_realtime__pb2.QueueRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.QueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueueMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realtime.v1.Realtime/QueueMembers',
+            realtime_dot_v1_dot_realtime__pb2.QueueMembersRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.QueueMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueuePositions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realtime.v1.Realtime/QueuePositions',
+            realtime_dot_v1_dot_realtime__pb2.QueuePositionsRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.QueuePositionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueueProceed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realtime.v1.Realtime/QueueProceed',
+            realtime_dot_v1_dot_realtime__pb2.QueueProceedRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.QueueProceedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueueRemove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realtime.v1.Realtime/QueueRemove',
+            realtime_dot_v1_dot_realtime__pb2.QueueRemoveRequest.SerializeToString,
+            realtime_dot_v1_dot_realtime__pb2.QueueRemoveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -101,7 +101,9 @@ class RoadTests(GrpcCase):
         client = await self.start_grpc()
         driver = await self.start_node()
         alice = await self.connect(driver, "alice")
-        self.assertEqual({*METHODS} - {"PublishStream", "Watch"}, {method_of(verb) for verb in REQUESTS})
+        self.assertEqual(
+            {*METHODS} - {"PublishStream", "Watch", "Queue"}, {method_of(verb) for verb in REQUESTS}
+        )
         for verb in ("members", "presence", "history", "rooms", *REQUESTS):
             if verb == "presence":
                 self.accepted(await alice.call("room:join", {"roomId": "lobby"}))
@@ -247,6 +249,7 @@ class ServiceTests(GrpcCase):
         )
         await self.streams(client)
         await self.held_back(client)
+        await self.queue(client)
         await self.standard(client)
 
     async def streams(self, client: GrpcClient) -> None:
@@ -298,6 +301,38 @@ class ServiceTests(GrpcCase):
         finally:
             self.service.signal("CONT")
         self.assertEqual((await calling).accepted, 3000)
+
+    async def queue(self, client: GrpcClient) -> None:
+        """The stream of workers: how it begins, what is refused in it, how it ends."""
+
+        def work(*requests: pb.QueueRequest, metadata: Any = client.metadata) -> Any:
+            return deferToThread(
+                lambda: list(client.stub.Queue(iter(requests), metadata=metadata, timeout=20))
+            )
+
+        opened = pb.QueueRequest(open=pb.QueueOpen(worker="w1"))
+        for requests, metadata, code in (
+            ((opened,), (), "api.unauthorized"),
+            ((), client.metadata, "message.invalid"),
+            ((pb.QueueRequest(ref=1),), client.metadata, "message.invalid"),
+            ((pb.QueueRequest(open=pb.QueueOpen(worker="a b")),), client.metadata, "message.invalid"),
+        ):
+            with self.assertRaises(grpc.RpcError) as raised:
+                await work(*requests, metadata=metadata)
+            self.assertEqual(code_of(raised.exception), code)
+        proceed = pb.QueueProceedRequest(event_id="7", user_id="x", token="t", expires_at=9 * 10**12)
+        answers = await work(
+            opened,
+            pb.QueueRequest(acknowledge=pb.QueueAcknowledge(ids=[1, 2, 3])),
+            pb.QueueRequest(ref=5, proceed=proceed),
+            pb.QueueRequest(ref=6, remove=pb.QueueRemoveRequest(event_id="a b", user_id="x")),
+            pb.QueueRequest(ref=7),
+            pb.QueueRequest(ref=8, positions=pb.QueuePositionsRequest(event_id="7")),
+        )
+        found = {answer.ref: answer for answer in answers}
+        self.assertEqual(found[5].proceed.state, "not_waiting")
+        codes = [found[ref].error.code for ref in (6, 7, 8)]
+        self.assertEqual(codes, ["message.invalid"] * 3)
 
     async def standard(self, client: GrpcClient) -> None:
         """The standard services, with standard clients."""

@@ -30,6 +30,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "unblock": {"userId": "alice"},
     "mute": {"userId": "alice", "roomId": "lobby"},
     "unmute": {"userId": "alice", "roomId": "lobby"},
+    "queue_members": {"eventId": "7"},
+    "queue_positions": {"eventId": "7", "positions": [{"userId": "alice", "position": 1}]},
+    "queue_proceed": {"eventId": "7", "userId": "alice", "token": "t", "expiresAt": 9 * 10**12},
+    "queue_remove": {"eventId": "7", "userId": "alice"},
 }
 
 #: The codes of those of them that can't be done there.
@@ -72,4 +76,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("unblock", {"userId": "a b"}, "message.invalid"),
     ("mute", {"roomId": "a b"}, "room.invalid_id"),
     ("unmute", {"roomId": "a b"}, "room.invalid_id"),
+    ("queue_members", {"eventId": "a b"}, "message.invalid"),
+    ("queue_members", {"limit": 0}, "message.invalid"),
+    ("queue_positions", {"eventId": "x" * 129}, "message.invalid"),
+    ("queue_positions", {"positions": []}, "message.invalid"),
+    ("queue_positions", {"positions": [{"userId": "a b", "position": 1}]}, "message.invalid"),
+    ("queue_positions", {"positions": [{"userId": "alice", "position": -1}]}, "message.invalid"),
+    ("queue_proceed", {"token": ""}, "message.invalid"),
+    ("queue_proceed", {"token": "x" * 4097}, "message.invalid"),
+    ("queue_proceed", {"proceedId": "x" * 129}, "publish.invalid"),
+    ("queue_proceed", {"expiresAt": 0}, "message.invalid"),
+    ("queue_remove", {"userId": "a b"}, "message.invalid"),
 ]

@@ -18,9 +18,12 @@ from realtime.ingress.http import BODY_LIMIT, BODY_READ, Api
 from realtime.ingress.look import Look
 from realtime.ingress.openapi import document
 from realtime.ingress.publish import Ingest
+from realtime.ingress.queue_verbs import QueueVerbs
 from realtime.ingress.verbs import Verbs
 from realtime.inquiries import Inquiries
 from realtime.pace import Pace
+from realtime.queues.interface import QueueLimits
+from realtime.queues.memory import MemoryQueues
 from realtime.routing import RULES
 from realtime.security import Security
 from realtime.trust.memory import MemoryTrust
@@ -81,6 +84,7 @@ class ApiCase(SynchronousTestCase):
 
     def api(self, ingest: Ingest, store: IStateStore) -> Api:
         security = Security(self.bus.clock.seconds)
+        queues = MemoryQueues(self.bus.broker, QueueLimits(), self.bus.wall, lambda data: None)
         verbs = Verbs(
             ingest=ingest,
             broker=self.bus.broker,
@@ -90,6 +94,7 @@ class ApiCase(SynchronousTestCase):
             connections=FixedCensus(),
             endings=self.told,  # type: ignore[arg-type]
             moving=self.told,  # type: ignore[arg-type]
+            queues=QueueVerbs(queues, self.bus.metrics, self.bus.wall),
             wall=self.bus.wall,
             max_history=10,
             max_history_bytes=1000,

@@ -1,0 +1,1 @@
+"""What all nodes have to know of who waits in which booking queue; see interface."""
