@@ -41,7 +41,7 @@ help:
 	@echo 'test-websocket    protocols and transports, with real clients'
 	@echo 'test-load         many connections'
 	@echo 'test-connection   cuts, recovery, faults'
-	@echo 'bench             the service beside its peers, measured'
+	@echo 'bench             the service beside its peers, measured; CELLS=growth: how costs grow'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
 	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
@@ -74,8 +74,9 @@ test-load: $(VENV)/.test $(clients) tools
 test-connection: $(VENV)/.test $(clients) tools
 	$(trial) -j$(JOBS) $(connection)
 
-bench: $(VENV)/.test $(peers) tools
-	$(bin)/python -m benchmarks.run
+# CELLS: others than the usual ones, such as growth
+bench: $(VENV)/.test $(VENV)/.bench $(peers) tools
+	$(bin)/python -m benchmarks.run --repetitions 5 $(CELLS)
 
 # the working tree beside another commit: COMMIT=…
 bench-self: $(VENV)/.test tools
@@ -136,7 +137,7 @@ $(VENV)/.test: $(VENV)/.run
 	$(install) --editable '.[test,dev]'
 	@touch $@
 
-$(VENV)/.fuzz $(VENV)/.audit: $(VENV)/.%: $(VENV)/.run
+$(VENV)/.fuzz $(VENV)/.audit $(VENV)/.bench: $(VENV)/.%: $(VENV)/.run
 	$(install) --editable '.[$*]'
 	@touch $@
 

@@ -75,7 +75,7 @@ static void send_binary(struct client *client, int type, const char *topic) {
 
 static void send_step(struct client *client, int type) {
     char json[9000], topic[64];
-    snprintf(topic, sizeof topic, "room.bench-%u.message", client->index / target.room_size);
+    snprintf(topic, sizeof topic, "room.bench-%u.message", client->room);
     if (client->protocol == CBOR || client->protocol == MSGPACK) {
         send_binary(client, type, topic);
         return;
@@ -132,7 +132,7 @@ static void plain(struct client *client, const char *payload, size_t size) {
     } else if (begins(payload, size, "{\"id\":1,\"ok\":true")) {
         client->stage = JOINING;
         int length = snprintf(json, sizeof json, "{\"event\":\"room:join\",\"data\":{\"roomId\":\"bench-%u\"},\"id\":2}",
-                              client->index / target.room_size);
+                              client->room);
         client_put(client, false, json, (size_t)length);
     } else if (begins(payload, size, "{\"id\":2,\"ok\":true")) {
         client->stage = READY;
