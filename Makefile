@@ -31,7 +31,7 @@ faults := $(call dotted,$(wildcard tests/faults/rows_*.py)) \
 FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
-.PHONY: bench bench-self coverage faults fuzz audit lint style types docs proto clean
+.PHONY: bench bench-self soak coverage faults fuzz audit lint style types docs proto clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -43,6 +43,7 @@ help:
 	@echo 'test-connection   cuts, recovery, faults'
 	@echo 'bench             the service beside its peers, measured; CELLS=growth: how costs grow'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
+	@echo 'soak              memory over 100,000 connections and ten minutes of traffic'
 	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
 	@echo 'audit             known vulnerabilities of the packages that are installed'
@@ -77,6 +78,10 @@ test-connection: $(VENV)/.test $(clients) tools
 # CELLS: others than the usual ones, such as growth
 bench: $(VENV)/.test $(VENV)/.bench $(peers) tools
 	$(bin)/python -m benchmarks.run --repetitions 5 $(CELLS)
+
+# clients that come and go, 100,000 times, and ten minutes of mixed traffic: is memory kept?
+soak: $(VENV)/.test tools
+	$(bin)/python -m benchmarks.soak
 
 # the working tree beside another commit: COMMIT=…
 bench-self: $(VENV)/.test tools

@@ -11,14 +11,14 @@ static void ready(struct client *client) {
 }
 
 void bare_begin(struct client *client) {
-    char hello[160];
+    char hello[224];
     if (client->protocol == BARE) {
         ready(client);
         return;
     }
     int size = snprintf(hello, sizeof hello,
-                        "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true}\r\nSUB bench-%u 1\r\nPING\r\n",
-                        client->room);
+                        "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true}\r\nSUB %s-%u 1\r\nPING\r\n",
+                        target.room, client->room);
     client->stage = JOINING;
     client_put(client, true, hello, (size_t)size);
 }
@@ -29,7 +29,7 @@ void bare_publish(struct client *client, const char *text, size_t size) {
         client_put(client, false, text, size);
         return;
     }
-    int head = snprintf(packet, sizeof packet, "PUB bench-%u %zu\r\n", client->room, size);
+    int head = snprintf(packet, sizeof packet, "PUB %s-%u %zu\r\n", target.room, client->room, size);
     memcpy(packet + head, text, size);
     memcpy(packet + head + size, "\r\n", 2);
     client_put(client, true, packet, (size_t)head + size + 2);

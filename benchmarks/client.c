@@ -151,7 +151,8 @@ void client_put(struct client *client, bool binary, const char *payload, size_t 
 
 static void socketio_publish(struct client *client, const char *text, size_t size) {
     char body[8192];
-    int head = snprintf(body, sizeof body, "[\"room:message\",{\"roomId\":\"bench-%u\",\"text\":\"", client->room);
+    int head = snprintf(body, sizeof body, "[\"room:message\",{\"roomId\":\"%s-%u\",\"text\":\"", target.room,
+                        client->room);
     memcpy(body + head, text, size);
     memcpy(body + head + size, "\"}]", 3);
     client_emit(client, body, (size_t)head + size + 3);
@@ -186,7 +187,7 @@ static void upgrade(struct client *client) {
     if (client->protocol == SOCKETIO)
         snprintf(path, sizeof path, "%s?EIO=4&transport=websocket", target.path);
     else if (!client_acknowledges(client))
-        snprintf(path, sizeof path, "/bench-%u", client->room);
+        snprintf(path, sizeof path, "/%s-%u", target.room, client->room);
     else {
         snprintf(path, sizeof path, "/ws");
         snprintf(subprotocol, sizeof subprotocol, "Sec-WebSocket-Protocol: %s\r\n",
@@ -209,7 +210,8 @@ static void authenticate(struct client *client) {
 
 static void join(struct client *client) {
     char body[128];
-    int size = snprintf(body, sizeof body, "[\"room:join\",{\"roomId\":\"bench-%u\"}]", client->room);
+    int size = snprintf(body, sizeof body, "[\"room:join\",{\"roomId\":\"%s-%u\"}]", target.room,
+                        client->room);
     client->stage = JOINING;
     client_emit(client, body, (size_t)size);
     client->joining = 1;

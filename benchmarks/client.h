@@ -29,7 +29,7 @@ struct client {
     enum stage stage;
     enum protocol protocol;
     uint32_t index;
-    uint32_t room;             /* joins the room bench-room */
+    uint32_t room;             /* joins the room of this number */
     uint32_t source;           /* address it connects from; 0 for any */
     uint32_t joining;          /* rooms that it has asked to join */
     bool hasty;                /* is ready once it has asked to join */
@@ -51,6 +51,7 @@ struct target {
     uint16_t port;
     uint16_t publisher_port;   /* where client 0 connects */
     const char *path;
+    const char *room;          /* what its rooms are called: room-0, room-1… */
     uint32_t connections;
     uint32_t rooms;            /* other-0, other-1…, which the clients join in turns */
 };

@@ -29,6 +29,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     :ivar protocol: of the receivers: socketio, plain, wamp, cbor, msgpack, or a mix of these; with it the
         publisher speaks Socket.IO. Or what all speak with a peer: bare, nats.
     :ivar first: connections made before those whose cost is measured; of a storm, its live ones.
+    :ivar room: what rooms are called, before their number.
     :ivar rooms: further rooms, which the clients join in turns.
     :ivar offered: connections a second, of a storm or a churn.
     :ivar step: cycles of a churn between two marks.
@@ -42,6 +43,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     connections: int
     protocol: str = "socketio"
+    room: str = "bench"
     first: int = 0
     in_flight: int = 32
     room_size: int = 1

@@ -303,7 +303,7 @@ int main(int argc, char **argv) {
     options = read_options(argc, argv);
     allow_descriptors();
     target = (struct target){.epoll = epoll_create1(EPOLL_CLOEXEC), .port = options.port,
-                             .publisher_port = options.publisher_port, .path = options.path,
+                             .publisher_port = options.publisher_port, .path = options.path, .room = options.room,
                              .connections = options.connections, .rooms = options.rooms};
     const char **tokens = read_tokens(options.tokens, options.connections);
     clients = calloc(options.connections, sizeof *clients);

@@ -14,7 +14,7 @@ const char *const scenario_names[] = {"fanout", "rate", "storm", "echo", "idle",
 static const char *const protocol_names[] = {"socketio", "plain", "wamp", "cbor", "msgpack", "mix", "bare",
                                              "nats"};
 
-enum name { NAME_SCENARIO = 1, NAME_PROTOCOL, PORT, PUBLISHER_PORT, PATH, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT,
+enum name { NAME_SCENARIO = 1, NAME_PROTOCOL, PORT, PUBLISHER_PORT, PATH, ROOM, TOKENS, CONNECTIONS, FIRST, IN_FLIGHT,
             ROOM_SIZE, ROOMS, OFFERED, STEP, TEXT, WINDOW, NAME_RATE, WARM, SECONDS, DEADLINE, PATIENCE, COUNT, MARKS };
 
 static const struct option names[] = {
@@ -23,6 +23,7 @@ static const struct option names[] = {
     {"port", required_argument, NULL, PORT},
     {"publisher-port", required_argument, NULL, PUBLISHER_PORT},
     {"path", required_argument, NULL, PATH},
+    {"room", required_argument, NULL, ROOM},
     {"tokens", required_argument, NULL, TOKENS},
     {"connections", required_argument, NULL, CONNECTIONS},
     {"first", required_argument, NULL, FIRST},
@@ -78,6 +79,7 @@ static void take(struct options *options, enum name option, const char *name) {
     case NAME_SCENARIO: options->scenario = scenario(); break;
     case NAME_PROTOCOL: options->protocol = protocol(); break;
     case PATH: options->path = optarg; break;
+    case ROOM: options->room = optarg; break;
     case TOKENS: options->tokens = optarg; break;
     case MARKS: options->marks = true; break;
     case PORT: options->port = (uint16_t)number(name, 1, 65535); break;
@@ -101,7 +103,7 @@ static void take(struct options *options, enum name option, const char *name) {
 }
 
 struct options read_options(int argc, char **argv) {
-    struct options options = {.scenario = SCENARIOS, .path = "/socket.io/", .connections = 100, .in_flight = 32,
+    struct options options = {.scenario = SCENARIOS, .path = "/socket.io/", .room = "bench", .connections = 100, .in_flight = 32,
                               .text = 60, .window = 2, .rate = 10, .warm = 0.5, .seconds = 1, .deadline = 300,
                               .patience = 10, .count = UINT64_MAX, .offered = 10000, .step = 1000};
     int option, index = 0;
@@ -115,6 +117,7 @@ struct options read_options(int argc, char **argv) {
     if (options.publisher_port == 0) options.publisher_port = options.port;
     if (options.tokens == NULL) refuse("tokens", "is missing");
     if (strlen(options.path) > 200) refuse("path", "is too long");
+    if (strlen(options.room) > 40) refuse("room", "is too long");
     if (options.first > options.connections) options.first = options.connections;
     if (options.scenario == STORM && options.first < 2) refuse("first", "a storm wants live clients");
     if (options.scenario <= RATE) options.room_size = options.connections;

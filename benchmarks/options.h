@@ -19,6 +19,7 @@ struct options {
     uint16_t port;
     uint16_t publisher_port;   /* of client 0, which publishes; the others' unless it is given */
     const char *path;
+    const char *room;          /* what rooms are called, before their number */
     enum protocol protocol;    /* of all clients; but the service's first, which publishes, speaks Socket.IO */
     const char *tokens;        /* file with one token a line */
     uint32_t connections;

@@ -12,7 +12,7 @@ from typing import ClassVar
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import cells, process, profile, run, targets
+from benchmarks import cells, process, profile, run, soak, targets
 from benchmarks.generator import Load, Report
 from benchmarks.pair import Redis
 from benchmarks.peers import PEERS, ROOT, Peer
@@ -292,6 +292,30 @@ class TargetTests(SynchronousTestCase):
         """A cell is measured with those that its targets name; without targets, the service alone."""
         self.assertEqual(targets.peers_of("echo-100-60b-w1"), ["service", "socket.io", "python-socketio"])
         self.assertEqual(targets.peers_of("fanout-7"), ["service"])
+
+
+class SoakTests(SynchronousTestCase):
+    """How memory went."""
+
+    def course(self, *held: int) -> soak.Course:
+        made = soak.Course()
+        for step, bytes in enumerate(held):
+            made.note(step * 10, bytes)
+        return made
+
+    def test_slope(self) -> None:
+        """A steady growth is seen, a single peak is not; the warm-up is left out."""
+        leak = self.course(*range(1000, 2000, 50))
+        self.assertAlmostEqual(leak.slope(), 5.0)
+        self.assertAlmostEqual(leak.growth(), 0.95)
+        self.assertEqual(self.course(1000, 1000, 9000, 1000, 1000).growth(), 0.0)
+        self.assertEqual(self.course(100, 900, 1000, 1000, 1000).after(0.4).growth(), 0.0)
+
+    def test_told(self) -> None:
+        """What grows by more than nothing is no pass."""
+        self.patch(sys, "stdout", StringIO())
+        self.assertFalse(soak.told("leak", "cycles", self.course(*range(1000, 2000, 50))))
+        self.assertTrue(soak.told("none", "cycles", self.course(*[1000] * 20)))
 
 
 class ProfileTests(SynchronousTestCase):
