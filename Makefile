@@ -32,7 +32,7 @@ FAULTS ?= short
 
 .PHONY: help run test test-unit test-integration test-websocket test-load test-connection
 .PHONY: bench bench-self bench-observed bench-offered coverage faults fuzz audit lint style types docs pictures
-.PHONY: proto clean
+.PHONY: soak proto clean
 
 help:
 	@echo 'run               start a development server, print its address and a token'
@@ -42,10 +42,11 @@ help:
 	@echo 'test-websocket    protocols and transports, with real clients'
 	@echo 'test-load         many connections'
 	@echo 'test-connection   cuts, recovery, faults'
-	@echo 'bench             the service beside its peers, measured'
+	@echo 'bench             the service beside its peers, measured; CELLS=growth: how costs grow'
 	@echo 'bench-self        the working tree beside another commit (COMMIT=…)'
 	@echo 'bench-observed    what /metrics and a console cost that look at the service'
 	@echo 'bench-offered     5,000 publications a second by another service, over HTTP and gRPC'
+	@echo 'soak              memory over 100,000 connections and ten minutes of traffic'
 	@echo 'faults            all rows of the fault plan; at length with FAULTS=full (hours), a part with ROWS=…'
 	@echo 'fuzz              every decoder, guided by coverage, SECONDS (300) each; keeps the corpus'
 	@echo 'audit             known vulnerabilities of the packages that are installed'
@@ -78,8 +79,13 @@ test-load: $(VENV)/.test $(clients) tools
 test-connection: $(VENV)/.test $(clients) tools
 	$(trial) -j$(JOBS) $(connection)
 
-bench: $(VENV)/.test $(peers) tools
-	$(bin)/python -m benchmarks.run
+# CELLS: others than the usual ones, such as growth
+bench: $(VENV)/.test $(VENV)/.bench $(peers) tools
+	$(bin)/python -m benchmarks.run --repetitions 5 $(CELLS)
+
+# clients that come and go, 100,000 times, and ten minutes of mixed traffic: is memory kept?
+soak: $(VENV)/.test tools
+	$(bin)/python -m benchmarks.soak
 
 # the working tree beside another commit: COMMIT=…
 bench-self: $(VENV)/.test tools
@@ -150,7 +156,7 @@ $(VENV)/.test: $(VENV)/.run
 	$(install) --editable '.[test,dev]'
 	@touch $@
 
-$(VENV)/.fuzz $(VENV)/.audit: $(VENV)/.%: $(VENV)/.run
+$(VENV)/.fuzz $(VENV)/.audit $(VENV)/.bench: $(VENV)/.%: $(VENV)/.run
 	$(install) --editable '.[$*]'
 	@touch $@
 

@@ -14,35 +14,63 @@ from .pair import Pair
 from .process import Sample, Server
 
 FORM = re.compile(
-    r"(?P<scenario>fanout|rate|echo|idle|connect)-(?P<connections>\d+)"
+    r"(?P<scenario>fanout|rate|storm|echo|idle|connect)-(?P<connections>\d+)"
     r"(-(?P<text>\d+)b)?(-w(?P<window>\d+))?(-(?P<rate>[\d.]+)/s)?"
+    r"(-(?P<rooms>\d+)rooms)?(-(?P<history>\d+)kept)?"
     r"(-(?P<protocol>plain|wamp|cbor|msgpack|mix))?"
 )
 ACCEPTED = (
-    "such as fanout-1000-60b-w2, echo-100-60b-w10, rate-1000-60b-10/s, idle-5000 or connect-1000;"
-    " fanout, rate, idle and connect also with other receivers than Socket.IO's, such as"
-    " fanout-1000-60b-w2-plain, -wamp, -cbor, -msgpack, or a -mix of all"
+    "such as fanout-1000-60b-w2, echo-100-60b-w10, rate-1000-60b-10/s, idle-5000, connect-1000 or"
+    " storm-10000; fanout, rate, idle and connect also with other receivers than Socket.IO's, such as"
+    " fanout-1000-60b-w2-plain, -wamp, -cbor, -msgpack, or a -mix of all, and with further rooms joined or"
+    " messages kept in each room: fanout-1000-60b-w20-100rooms, -50kept"
 )
 
 #: Connections that are there before those whose cost is measured: what a server does once is not in it.
 FIRST = 50
+
+#: Those that live through a storm, and how many messages a second they get meanwhile.
+LIVE = 100
+LIVE_RATE = 50.0
+
+#: Milliseconds that live clients may always wait at the 99th percentile, in a storm.
+CALM = 25.0
+
+#: Members past which a room is `quiet`: that each is told of each would take longer than what is measured.
+BIG = 1000
 
 #: The protocols of receivers beside Socket.IO.
 PROTOCOLS = ("plain", "wamp", "cbor", "msgpack", "mix")
 
 #: The cells that are measured unless others are named.
 USUAL = (
-    "fanout-1000-60b-w2",
-    "fanout-1000-60b-w20",
-    "fanout-100-60b-w2",
-    "fanout-100-60b-w20",
+    *(
+        f"fanout-{count}-{text}b-w{window}"
+        for count in (1000, 100, 5000)
+        for text in (60, 1024)
+        for window in (2, 20)
+    ),
     *(f"fanout-1000-60b-w{window}-{name}" for window in (2, 20) for name in PROTOCOLS),
     "echo-100-60b-w1",
     "echo-100-60b-w10",
     "rate-1000-60b-10/s",
     "connect-1000",
-    "idle-5000",
+    "connect-5000",
+    "idle-10000",
+    "storm-10000",
 )
+
+#: How the service grows: with receivers, with rooms, with messages kept.
+GROWTH = (
+    *(f"fanout-{count}-60b-w20" for count in (10, 100, 1000, 5000, 10000)),
+    *(f"fanout-1000-60b-w20-{count}rooms" for count in (1, 10, 100, 1000, 10000)),
+    *(f"fanout-1000-60b-w20-{count}kept" for count in (0, 10, 100, 1000)),
+    *(f"idle-{count}" for count in (10, 100, 1000, 5000, 10000)),
+    *(f"idle-1000-{count}rooms" for count in (1, 10, 100, 1000, 10000)),
+)
+
+#: Groups of cells by a name of their own.
+GROUPS = {"usual": USUAL, "growth": GROWTH}
 
 #: What a figure counts in, by its name.
 UNITS = {
@@ -52,6 +80,9 @@ UNITS = {
     "p99_ms": "p99 ms",
     "connect_us": "CPU us/connect",
     "enter_us": "CPU us/connect into the room",
+    "seconds": "s until all were in",
+    "quiet_p99_ms": "p99 ms before",
+    "excess": "p99 of what is allowed",
     "rss_kib": "KiB/connection",
     "publisher_us": "CPU us/publication of the publisher's node",
     "redis_us": "CPU us/publication of Redis",
@@ -97,22 +128,42 @@ def parse(name: str, seconds: float) -> Load:
     if found is None:
         raise ValueError(f"{name!r} is no cell; accepted is one {ACCEPTED}")
     protocol = found["protocol"] or "socketio"
-    if protocol != "socketio" and found["scenario"] == "echo":
+    scenario = found["scenario"]
+    if protocol != "socketio" and scenario in ("echo", "storm"):
         raise ValueError(f"{name!r} is no cell; only clients of Socket.IO send: accepted is one {ACCEPTED}")
-    connections = int(found["connections"])
-    given = {field: int(found[field]) for field in ("text", "window") if found[field]}
-    rate = float(found["rate"] or 10)
+    connections = int(found["connections"]) + (LIVE if scenario == "storm" else 0)
+    given = {field: int(found[field]) for field in ("text", "window", "rooms") if found[field]}
+    rate = float(found["rate"] or (LIVE_RATE if scenario == "storm" else 10))
     # a rate is slow: a latency at the 99th percentile wants more publications than that gives in a moment
-    longer = {"rate": max(seconds, 30 / rate), "idle": max(seconds, 2.0)}
+    longer = {"rate": max(seconds, 30 / rate), "idle": max(seconds, 2.0), "storm": max(seconds, 5.0)}
     return Load(
-        scenario=found["scenario"],
+        scenario=scenario,
         protocol=protocol,
         connections=connections,
-        first=min(FIRST, connections // 2),
+        first=LIVE if scenario == "storm" else min(FIRST, connections // 2),
+        offered=float(found["connections"]),
         rate=rate,
-        seconds=longer.get(found["scenario"], seconds),
+        seconds=longer.get(scenario, seconds),
         **given,
     )
+
+
+def quiet(name: str) -> bool:
+    """Whether a cell's room is one of thousands, which tell nobody who comes and goes."""
+    found = FORM.fullmatch(name)
+    return found is not None and found["scenario"] in ("fanout", "rate") and int(found["connections"]) > BIG
+
+
+def settings(name: str) -> dict[str, str]:
+    """The settings of the service that a cell's name asks for, beside `quiet`."""
+    found = FORM.fullmatch(name)
+    if found is None or found["history"] is None:
+        return {}
+    # recovery's part of the log is no part of the history
+    return {
+        "ROOM_MESSAGE_HISTORY": found["history"],
+        "RECOVERY_MAX_MESSAGES": str(max(1, int(found["history"]))),
+    }
 
 
 def measure(start: Callable[[], Server | Pair], load: Load, secret: str) -> Run:
@@ -132,7 +183,7 @@ def _run(server: Server | Pair, load: Load, tokens: Path, samples: dict[str, Sam
 
     try:
         # who echoes is no publisher: all of them are measured at one node
-        apart = server.publisher_port if load.scenario in ("fanout", "rate") else None
+        apart = server.publisher_port if load.scenario in ("fanout", "rate", "storm") else None
         return generator.run(load, server.port, tokens, sample, apart)
     except generator.LoadFailed as failed:
         raise generator.LoadFailed(
@@ -150,6 +201,14 @@ def figures(run: Run) -> dict[str, float]:
     )
     if load.scenario == "connect":
         return connect
+    if load.scenario == "storm":
+        allowed = max(2 * report.quiet_p99_ms, CALM)
+        waited = {
+            "p99_ms": report.p99_ms,
+            "excess": report.p99_ms / allowed,
+            "quiet_p99_ms": report.quiet_p99_ms,
+        }
+        return {"seconds": report.seconds, **waited, **connect}
     if load.scenario == "idle":
         held = run.samples["held"].rss - run.samples["connect"].rss
         minutes = (run.samples["held"].wall - run.samples["connected"].wall) / 60

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "client.h"
+#include "bare.h"
 #include "direct.h"
 
 #include <arpa/inet.h>
@@ -25,7 +26,7 @@ enum { OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 /* All clients read into one buffer: what stays of it afterwards, a part of a frame, is rare. */
 static char shared[16 << 20];
 
-static void bytes_add(struct bytes *bytes, const void *from, size_t size) {
+void bytes_add(struct bytes *bytes, const void *from, size_t size) {
     if (bytes->size + size > bytes->room) {
         bytes->room = (bytes->size + size) * 2;
         bytes->at = realloc(bytes->at, bytes->room);
@@ -35,7 +36,7 @@ static void bytes_add(struct bytes *bytes, const void *from, size_t size) {
     bytes->size += size;
 }
 
-static void bytes_drop(struct bytes *bytes) {
+void bytes_drop(struct bytes *bytes) {
     free(bytes->at);
     *bytes = (struct bytes){0};
 }
@@ -50,6 +51,7 @@ void client_close(struct client *client) {
     client->stage = CLOSED;
     bytes_drop(&client->in);
     bytes_drop(&client->out);
+    bytes_drop(&client->part);
 }
 
 static void cut(struct client *client, enum fault kind, const char *detail) {
@@ -79,6 +81,14 @@ void client_open(struct client *client) {
         return;
     }
     setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (client->source != 0) {
+        struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(client->source)};
+        setsockopt(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+        if (bind(client->fd, (struct sockaddr *)&source, sizeof source) < 0) {
+            cut(client, CUT, strerror(errno));
+            return;
+        }
+    }
     if (connect(client->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         cut(client, CUT, strerror(errno));
         return;
@@ -139,17 +149,54 @@ void client_put(struct client *client, bool binary, const char *payload, size_t 
     if (client->stage != CLOSED) put_frame(client, binary ? OP_BINARY : OP_TEXT, payload, size);
 }
 
+static void socketio_publish(struct client *client, const char *text, size_t size) {
+    char body[8192];
+    int head = snprintf(body, sizeof body, "[\"room:message\",{\"roomId\":\"%s-%u\",\"text\":\"", target.room,
+                        client->room);
+    memcpy(body + head, text, size);
+    memcpy(body + head + size, "\"}]", 3);
+    client_emit(client, body, (size_t)head + size + 3);
+}
+
+bool client_acknowledges(const struct client *client) {
+    return client->protocol < BARE;
+}
+
+void client_publish(struct client *client, const char *text, size_t size) {
+    if (client_acknowledges(client)) {
+        socketio_publish(client, text, size);
+        return;
+    }
+    client->last_ack++;
+    client->acknowledged++;
+    bare_publish(client, text, size);
+}
+
+void client_leave(struct client *client, enum leave how) {
+    struct linger abort = {.l_onoff = 1};
+    if (client->stage == CLOSED) return;
+    if (how == BY_CLOSE) put_frame(client, OP_CLOSE, "\x03\xe8", 2);
+    if (how == BY_PACKET) put_frame(client, OP_TEXT, "41", 2);
+    client_flush(client);
+    if (how == BY_RESET) setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+    client_close(client);
+}
+
 static void upgrade(struct client *client) {
-    char request[1024], subprotocol[64] = "";
-    bool direct = client->protocol != SOCKETIO;
-    if (direct)
+    char request[1024], subprotocol[64] = "", path[256];
+    if (client->protocol == SOCKETIO)
+        snprintf(path, sizeof path, "%s?EIO=4&transport=websocket", target.path);
+    else if (!client_acknowledges(client))
+        snprintf(path, sizeof path, "/%s-%u", target.room, client->room);
+    else {
+        snprintf(path, sizeof path, "/ws");
         snprintf(subprotocol, sizeof subprotocol, "Sec-WebSocket-Protocol: %s\r\n",
                  direct_subprotocol(client->protocol));
+    }
     int size = snprintf(request, sizeof request,
-                        "GET %s%s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n%s"
+                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n%s"
                         "Connection: Upgrade\r\nSec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                        direct ? "/ws" : target.path, direct ? "" : "?EIO=4&transport=websocket", port_of(client),
-                        subprotocol);
+                        path, port_of(client), subprotocol);
     client->stage = UPGRADING;
     bytes_add(&client->out, request, (size_t)size);
 }
@@ -163,10 +210,16 @@ static void authenticate(struct client *client) {
 
 static void join(struct client *client) {
     char body[128];
-    int size = snprintf(body, sizeof body, "[\"room:join\",{\"roomId\":\"bench-%u\"}]",
-                        client->index / target.room_size);
+    int size = snprintf(body, sizeof body, "[\"room:join\",{\"roomId\":\"%s-%u\"}]", target.room,
+                        client->room);
     client->stage = JOINING;
     client_emit(client, body, (size_t)size);
+    client->joining = 1;
+    for (uint32_t room = client->index; room < target.rooms; room += target.connections, client->joining++) {
+        size = snprintf(body, sizeof body, "[\"room:join\",{\"roomId\":\"other-%u\"}]", room);
+        client_emit(client, body, (size_t)size);
+    }
+    if (client->hasty) on_ready(client);
 }
 
 static void message(struct client *client, const char *packet, size_t size) {
@@ -197,6 +250,7 @@ static void acknowledged(struct client *client, const char *packet, size_t size)
         on_fault(client, REFUSED, packet + at, size - at);
         if (client->stage == JOINING) client_close(client);
     } else if (client->stage == JOINING) {
+        if (--client->joining > 0) return;
         client->stage = READY;
         on_ready(client);
     } else {
@@ -261,7 +315,10 @@ static size_t take_frame(struct client *client, const char *at, size_t size) {
     }
     if (size - length < payload) return 0;
     int opcode = head[0] & 15;
-    if (client->protocol != SOCKETIO && (opcode == OP_TEXT || opcode == OP_BINARY))
+    bool message = opcode == OP_TEXT || opcode == OP_BINARY;
+    if (message && !client_acknowledges(client))
+        bare_message(client, at + length, payload);
+    else if (message && client->protocol != SOCKETIO)
         direct_message(client, at + length, payload);
     else if (opcode == OP_TEXT)
         engineio(client, at + length, payload);
@@ -285,7 +342,10 @@ static size_t take_answer(struct client *client, const char *at, size_t size) {
         return 0;
     }
     client->stage = OPENING;
-    if (client->protocol != SOCKETIO) direct_begin(client);
+    if (!client_acknowledges(client))
+        bare_begin(client);
+    else if (client->protocol != SOCKETIO)
+        direct_begin(client);
     return length;
 }
 

@@ -74,8 +74,8 @@ static void send_binary(struct client *client, int type, const char *topic) {
 }
 
 static void send_step(struct client *client, int type) {
-    char json[9000], topic[64];
-    snprintf(topic, sizeof topic, "room.bench-%u.message", client->index / target.room_size);
+    char json[9000], topic[128];
+    snprintf(topic, sizeof topic, "room.%s-%u.message", target.room, client->room);
     if (client->protocol == CBOR || client->protocol == MSGPACK) {
         send_binary(client, type, topic);
         return;
@@ -126,13 +126,13 @@ static bool begins(const char *payload, size_t size, const char *with) {
 }
 
 static void plain(struct client *client, const char *payload, size_t size) {
-    char json[128];
+    char json[192];
     if (begins(payload, size, "{\"event\":\"room:message\",")) {
         take_message(client, payload, size);
     } else if (begins(payload, size, "{\"id\":1,\"ok\":true")) {
         client->stage = JOINING;
-        int length = snprintf(json, sizeof json, "{\"event\":\"room:join\",\"data\":{\"roomId\":\"bench-%u\"},\"id\":2}",
-                              client->index / target.room_size);
+        int length = snprintf(json, sizeof json, "{\"event\":\"room:join\",\"data\":{\"roomId\":\"%s-%u\"},\"id\":2}",
+                              target.room, client->room);
         client_put(client, false, json, (size_t)length);
     } else if (begins(payload, size, "{\"id\":2,\"ok\":true")) {
         client->stage = READY;

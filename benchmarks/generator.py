@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -15,17 +12,11 @@ from pathlib import Path
 import jwt
 import msgspec
 
+from .compiling import compiled
 from .process import pinned, processors
 
-HERE = Path(__file__).parent
-SOURCES = ("load.c", "client.c", "direct.c", "options.c", "tally.c")
-HEADERS = ("client.h", "direct.h", "options.h", "tally.h")
-FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
-NO_COMPILER = "the load generator needs a C compiler; install one: apt-get install gcc libc6-dev"
-
-
-class NoCompiler(Exception):
-    """There is no `cc`; the message says how to get one."""
+SOURCES = ("load.c", "flow.c", "crowd.c", "client.c", "direct.c", "bare.c", "options.c", "tally.c")
+HEADERS = ("load.h", "client.h", "direct.h", "bare.h", "options.h", "tally.h")
 
 
 class LoadFailed(Exception):
@@ -35,8 +26,13 @@ class LoadFailed(Exception):
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What the generator is to do; see the comment at the top of load.c.
 
-    :ivar protocol: of the receivers: socketio, plain, wamp, cbor, msgpack, or a mix of all.
-    :ivar first: connections made before those whose cost is measured.
+    :ivar protocol: of the receivers: socketio, plain, wamp, cbor, msgpack, or a mix of these; with it the
+        publisher speaks Socket.IO. Or what all speak with a peer: bare, nats.
+    :ivar first: connections made before those whose cost is measured; of a storm, its live ones.
+    :ivar room: what rooms are called, before their number.
+    :ivar rooms: further rooms, which the clients join in turns.
+    :ivar offered: connections a second, of a storm or a churn.
+    :ivar step: cycles of a churn between two marks.
     :ivar text: bytes of a message's text.
     :ivar rate: publications a second.
     :ivar warm: seconds before the measured ones.
@@ -47,9 +43,13 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     connections: int
     protocol: str = "socketio"
+    room: str = "bench"
     first: int = 0
     in_flight: int = 32
     room_size: int = 1
+    rooms: int = 0
+    offered: float = 10_000.0
+    step: int = 1000
     text: int = 60
     window: int = 2
     rate: float = 10.0
@@ -64,6 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     """What the generator saw.
 
     :ivar clean: whether nothing at all went wrong.
+    :ivar quiet_p99_ms: of a storm: the latency of the live ones before it.
     :ivar busy: the share of one processor that the generator itself used.
     """
 
@@ -75,6 +76,7 @@ class Report(msgspec.Struct, frozen=True):
     deliveries: int
     seconds: float
     busy: float
+    quiet_p99_ms: float
     lost: int
     repeated: int
     disordered: int
@@ -92,22 +94,9 @@ class Report(msgspec.Struct, frozen=True):
 def build() -> Path:
     """The compiled generator; compiled anew when its sources have changed.
 
-    :raises NoCompiler: there is no C compiler.
+    :raises compiling.NoCompiler: there is no C compiler.
     """
-    digest = hashlib.sha256()
-    for name in (*SOURCES, *HEADERS):
-        digest.update((HERE / name).read_bytes())
-    made = HERE.parent / "build" / f"load-{digest.hexdigest()[:16]}"
-    if made.exists():
-        return made
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise NoCompiler(NO_COMPILER)
-    made.parent.mkdir(exist_ok=True)
-    part = made.with_name(f"{made.name}.{os.getpid()}")
-    subprocess.run([compiler, *FLAGS, "-o", part, *(HERE / name for name in SOURCES)], check=True)
-    part.rename(made)
-    return made
+    return compiled("load", SOURCES, HEADERS)
 
 
 @contextmanager

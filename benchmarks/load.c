@@ -3,8 +3,10 @@
  * fanout  client 0 publishes to a room of all; at most W publications are not yet delivered to all
  * rate    client 0 publishes R a second to a room of all, whatever comes back
  * echo    each client publishes to its room; at most W of its publications are not yet acknowledged
+ * storm   the first clients live as with rate, first alone, then while all others connect at once
  * idle    clients are there and say nothing
  * connect clients connect, nothing more
+ * churn   clients connect and leave again, in each of the ways there are
  *
  * Each message's text begins with "publisher.number.", by which receivers judge what they get. With --marks each
  * phase is announced as a line on stdout and begins when a line comes on stdin, so that the caller can read the
@@ -13,8 +15,7 @@
  */
 
 #define _GNU_SOURCE
-#include "client.h"
-#include "options.h"
+#include "load.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,27 +23,25 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#define SECOND 1000000000ull
-/* Publications of client 0 that may be on their way; a power of two. */
-#define RING 65536
 
 static const char *const fault_names[] = {"refused", "cut", "garbled"};
 
 struct target target;
 
-static struct options options;
-static struct client *clients;
-static uint32_t opened, settled; /* clients begun; clients ready or failed */
-static bool publishing, measured;
+struct options options;
+struct client *clients;
+uint32_t opened, settled;
+bool publishing, measured;
+uint64_t published, completed, limit;
+struct latencies latencies;
+
 static uint64_t deadline, last_event;
+static uint32_t receivers;       /* of what client 0 publishes */
 
 /* Publications of client 0, by number modulo RING. */
 static struct { uint64_t due; uint32_t delivered; } ring[RING];
-static uint64_t published, completed, limit;
 
 /* When each client's acknowledgements in waiting were asked for: options.window cells for each. */
 static uint64_t *asked;
@@ -50,9 +49,8 @@ static uint64_t *asked;
 static uint64_t deliveries, repeated, disordered, misdirected, faults[FAULTS];
 static bool late;
 static char first_fault[200];
-static struct latencies latencies;
 
-static uint64_t now(void) {
+uint64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
@@ -76,24 +74,23 @@ void on_fault(struct client *client, enum fault kind, const char *detail, size_t
 }
 
 void on_ready(struct client *client) {
-    (void)client;
     settled++;
+    if (options.scenario == CHURN) churn_ready(client);
 }
 
-static void publish(struct client *client, uint64_t due) {
-    char body[MAX_TEXT + 128];
-    int head = snprintf(body, sizeof body, "[\"room:message\",{\"roomId\":\"bench-%u\",\"text\":\"",
-                        client->index / target.room_size);
-    int mark = snprintf(body + head, sizeof body - (size_t)head, "%u.%llu.", client->index,
-                        (unsigned long long)client->sent);
-    memset(body + head + mark, 'x', options.text - (size_t)mark);
-    size_t size = (size_t)head + options.text;
-    memcpy(body + size, "\"}]", 3);
-    if (options.scenario == ECHO)
+void publish(struct client *client, uint64_t due) {
+    char text[MAX_TEXT + 40];
+    int mark = snprintf(text, sizeof text, "%u.%llu.", client->index, (unsigned long long)client->sent);
+    memset(text + mark, 'x', sizeof text - (size_t)mark);
+    if (options.scenario == ECHO) {
         asked[(size_t)client->index * options.window + client->last_ack % options.window] = due;
+    } else {
+        ring[published % RING].delivered = 0;
+        ring[published % RING].due = due;
+    }
     client->sent++;
     published++;
-    client_emit(client, body, size + 3);
+    client_publish(client, text, options.text);
 }
 
 void on_message(struct client *client, uint32_t publisher, uint64_t number) {
@@ -109,9 +106,13 @@ void on_message(struct client *client, uint32_t publisher, uint64_t number) {
     }
     client->received++;
     if (arrival == DISORDERED) disordered++;
-    if (options.scenario == ECHO) return;
+    if (options.scenario == ECHO) {
+        /* where nothing is acknowledged, the message itself says that it went round */
+        if (!client_acknowledges(client)) on_acknowledged(client, (uint32_t)number);
+        return;
+    }
     if (measured) latencies_note(&latencies, now() - ring[number % RING].due);
-    if (++ring[number % RING].delivered == options.connections) completed++;
+    if (++ring[number % RING].delivered == receivers) completed++;
 }
 
 void on_acknowledged(struct client *client, uint32_t ack) {
@@ -127,8 +128,7 @@ static bool overdue(void) {
     return true;
 }
 
-/* One turn of the loop; false once nothing can come of the run any more. */
-static bool turn(int wait_ms) {
+bool turn(int wait_ms) {
     struct epoll_event events[1024];
     int n = epoll_wait(target.epoll, events, 1024, wait_ms);
     if (n > 0) last_event = now();
@@ -145,7 +145,7 @@ static bool listen_for(double seconds) {
     return well;
 }
 
-static void mark(const char *name) {
+void mark(const char *name) {
     char line[16];
     if (!options.marks) return;
     printf("%s\n", name);
@@ -174,7 +174,8 @@ static bool settle(void) {
 
 /* How many messages a client should have received. */
 static uint64_t due_to(const struct client *client) {
-    return options.scenario == ECHO ? client->sent : published;
+    if (options.scenario == ECHO) return client->sent;
+    return client->index < receivers ? published : 0;
 }
 
 static bool all_received(void) {
@@ -189,8 +190,7 @@ static bool all_acknowledged(void) {
     return true;
 }
 
-/* Wait until nothing is on its way, or patience ends. */
-static bool drain(void) {
+bool drain(void) {
     uint64_t seen = 0, since = now();
     publishing = false;
     while (!all_acknowledged() || !all_received()) {
@@ -201,64 +201,10 @@ static bool drain(void) {
     return true;
 }
 
-static bool flow_window(uint64_t end) {
-    while (now() < end && published < limit) {
-        while (published - completed < options.window && published < limit) {
-            ring[published % RING].delivered = 0;
-            ring[published % RING].due = now();
-            publish(&clients[0], 0);
-        }
-        client_flush(&clients[0]);
-        if (!turn(100)) return false;
-    }
-    return true;
-}
-
-static bool flow_rate(uint64_t end) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
-    uint64_t step = (uint64_t)(1e9 / options.rate), due = now() + step;
-    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    bool well = timer >= 0 && epoll_ctl(target.epoll, EPOLL_CTL_ADD, timer, &event) == 0;
-    while (well && due < end && published < limit && published - completed < RING) {
-        struct itimerspec when = {.it_value = {(time_t)(due / SECOND), (long)(due % SECOND)}};
-        timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
-        well = turn(100);
-        for (; due <= now() && published < limit && published - completed < RING; due += step) {
-            ring[published % RING].delivered = 0;
-            /* A latency counts from when the message should have left, or a stall would hide itself. */
-            ring[published % RING].due = due;
-            publish(&clients[0], 0);
-        }
-        client_flush(&clients[0]);
-    }
-    if (timer >= 0) close(timer);
-    return well;
-}
-
-static bool flow_echo(uint64_t end) {
-    publishing = true;
-    for (uint32_t i = 0; i < options.connections; i++) {
-        for (uint32_t sent = 0; sent < options.window && published < limit; sent++) publish(&clients[i], now());
-        client_flush(&clients[i]);
-    }
-    while (now() < end && completed < limit)
-        if (!turn(10)) return false;
-    return true;
-}
-
-/* Publish for some time or up to a number of publications in all, then until all has come. */
-static bool flow(double seconds, uint64_t count) {
-    uint64_t end = now() + (uint64_t)(seconds * 1e9);
-    limit = count > UINT64_MAX - published ? UINT64_MAX : published + count;
-    bool well = options.scenario == FANOUT ? flow_window(end)
-                : options.scenario == RATE ? flow_rate(end)
-                                           : flow_echo(end);
-    return well && drain();
-}
-
 struct figures {
     uint64_t publications, deliveries;
     double seconds, busy;
+    double quiet_p99_ms;       /* of the live clients, before the storm */
 };
 
 static bool measure(struct figures *figures) {
@@ -293,10 +239,10 @@ static int report(bool well, const struct figures *figures) {
     bool clean = well && gone + repeated + disordered + misdirected == 0;
     for (uint32_t i = 0; i < options.connections; i++) ready += clients[i].stage == READY;
     printf("{\"scenario\": \"%s\", \"clean\": %s, \"connections\": %u, \"text\": %u, \"publications\": %llu, "
-           "\"deliveries\": %llu, \"seconds\": %.6f, \"busy\": %.3f, ",
+           "\"deliveries\": %llu, \"seconds\": %.6f, \"busy\": %.3f, \"quiet_p99_ms\": %.3f, ",
            scenario_names[options.scenario], clean ? "true" : "false", ready, options.text,
            (unsigned long long)figures->publications, (unsigned long long)figures->deliveries, figures->seconds,
-           figures->busy);
+           figures->busy, figures->quiet_p99_ms);
     printf("\"lost\": %llu, \"repeated\": %llu, \"disordered\": %llu, \"misdirected\": %llu, \"late\": %s, ",
            (unsigned long long)gone, (unsigned long long)repeated, (unsigned long long)disordered,
            (unsigned long long)misdirected, late ? "true" : "false");
@@ -307,7 +253,22 @@ static int report(bool well, const struct figures *figures) {
     return clean ? 0 : 1;
 }
 
+static bool run_storm(struct figures *figures) {
+    if (!connect_up_to(options.first) || !settle()) return false;
+    mark("connect");
+    if (!storm(&figures->quiet_p99_ms, &figures->seconds) || !settle()) return false;
+    figures->publications = published;
+    figures->deliveries = deliveries;
+    mark("connected");
+    return listen_for(0.2);
+}
+
 static bool run(struct figures *figures) {
+    if (options.scenario == STORM) return run_storm(figures);
+    if (options.scenario == CHURN) {
+        figures->publications = options.count;
+        return churn();
+    }
     if (!connect_up_to(options.first) || !settle()) return false;
     mark("connect");
     uint64_t begun = now();
@@ -342,8 +303,8 @@ int main(int argc, char **argv) {
     options = read_options(argc, argv);
     allow_descriptors();
     target = (struct target){.epoll = epoll_create1(EPOLL_CLOEXEC), .port = options.port,
-                             .publisher_port = options.publisher_port, .path = options.path,
-                             .room_size = options.room_size};
+                             .publisher_port = options.publisher_port, .path = options.path, .room = options.room,
+                             .connections = options.connections, .rooms = options.rooms};
     const char **tokens = read_tokens(options.tokens, options.connections);
     clients = calloc(options.connections, sizeof *clients);
     asked = calloc(options.scenario == ECHO ? (size_t)options.connections * options.window : 1, sizeof *asked);
@@ -351,9 +312,15 @@ int main(int argc, char **argv) {
         perror("load");
         return 2;
     }
-    for (uint32_t i = 0; i < options.connections; i++) clients[i].index = i, clients[i].token = tokens[i];
-    for (uint32_t i = 1; i < options.connections; i++)
+    receivers = options.scenario == STORM ? options.first : options.connections;
+    for (uint32_t i = 0; i < options.connections; i++) {
+        bool live = options.scenario == STORM && i < options.first;
+        clients[i].index = i;
+        clients[i].token = tokens[i];
+        clients[i].room = live ? 0 : i / options.room_size + (options.scenario == STORM);
         clients[i].protocol = options.protocol == MIX ? (enum protocol)(i % MIX) : options.protocol;
+    }
+    if (client_acknowledges(&clients[0])) clients[0].protocol = SOCKETIO;
     deadline = now() + (uint64_t)(options.deadline * 1e9);
     return report(run(&figures), &figures);
 }

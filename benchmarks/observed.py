@@ -106,7 +106,7 @@ def measure(cell: str, half: float) -> Seen:
     """
     load = msgspec.structs.replace(cells.parse(cell, 2 * half + 2), seconds=2 * half + 2)
     ports = {name: free_port() for name in ("METRICS_PORT", "API_PORT")}
-    with service(**{name: str(port) for name, port in ports.items()}) as server:
+    with service(settings={name: str(port) for name, port in ports.items()}) as server:
         observers = Observers(server, ports, half)
 
         begins = "connected" if load.scenario == "idle" else "measure"

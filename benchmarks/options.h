@@ -11,7 +11,7 @@
 #define MAX_CLIENTS 20000
 #define MAX_TEXT 4096
 
-enum scenario { FANOUT, RATE, ECHO, IDLE, CONNECT, SCENARIOS };
+enum scenario { FANOUT, RATE, STORM, ECHO, IDLE, CONNECT, CHURN, SCENARIOS };
 extern const char *const scenario_names[];
 
 struct options {
@@ -19,12 +19,16 @@ struct options {
     uint16_t port;
     uint16_t publisher_port;   /* of client 0, which publishes; the others' unless it is given */
     const char *path;
-    enum protocol protocol;    /* of all clients but the first, which publishes by Socket.IO */
+    const char *room;          /* what rooms are called, before their number */
+    enum protocol protocol;    /* of all clients; but the service's first, which publishes, speaks Socket.IO */
     const char *tokens;        /* file with one token a line */
     uint32_t connections;
-    uint32_t first;            /* how many of them connect before the measured ones */
+    uint32_t first;            /* how many of them connect before the measured ones; live ones in a storm */
     uint32_t in_flight;        /* how many may be connecting at a time */
     uint32_t room_size;
+    uint32_t rooms;            /* others than those of the load, which the clients join in turns */
+    double offered;            /* connections a second */
+    uint32_t step;             /* cycles of a churn between two marks */
     uint32_t text;             /* bytes */
     uint32_t window;
     double rate;               /* publications a second */

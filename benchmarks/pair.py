@@ -17,8 +17,8 @@ import msgspec
 
 from .process import Sample, Server, StartFailed, cpu_seconds, free_port
 
-#: What nodes send, as ``INFO commandstats`` names it. What scripts call is counted there too, under
-#: other names, and is no command of a node.
+#: What nodes of this service send, as ``INFO commandstats`` names it. What scripts call is counted there
+#: too, under other names, and is no command of a node.
 SENT = frozenset(
     (
         *("eval", "evalsha", "script|load", "ping", "auth", "client|setname", "role", "wait", "xread"),
@@ -42,13 +42,16 @@ class Redis(Server):
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         super().__init__(command, {}, port, Path(self._directory.name))
 
-    def commands(self) -> int:
-        """How many commands nodes have sent it so far."""
+    def commands(self, counted: frozenset[str] = SENT) -> int:
+        """How many commands nodes have sent it so far.
+
+        :param counted: those that come from nodes only.
+        """
         stats: str = self.ask(b"INFO", b"commandstats").decode()
         sent = 0
         for line in stats.splitlines():
             name, _, told = line.removeprefix("cmdstat_").partition(":")
-            if name in SENT:
+            if name in counted:
                 sent += int(told.removeprefix("calls=").partition(",")[0])
         return sent
 
@@ -69,9 +72,19 @@ class Pair:
 
     :param redis: not started yet.
     :param node: makes a node from REDIS_URL.
+    :param hears: whether both nodes listen there by now.
+    :param counted: the commands that come from nodes only.
     """
 
-    def __init__(self, redis: Redis, node: Callable[[str], Server]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        node: Callable[[str], Server],
+        hears: Callable[[Redis], bool],
+        counted: frozenset[str] = SENT,
+    ) -> None:
+        self._hears = hears
+        self._counted = counted
         url = f"redis://127.0.0.1:{redis.port}"
         self._redis = redis
         self._receiver, self._publisher = node(url), node(url)
@@ -90,7 +103,7 @@ class Pair:
     def _await_listeners(self) -> None:
         """Wait until both nodes hear of each other: they listen before they have reached Redis."""
         ends = time.monotonic() + 10
-        while self._redis.ask(b"PUBSUB", b"NUMSUB", b"realtime:3:signals")[1] < 2:
+        while not self._hears(self._redis):
             if time.monotonic() > ends:
                 raise StartFailed("the nodes do not reach Redis")
             time.sleep(0.05)
@@ -109,7 +122,7 @@ class Pair:
         beside = {
             "publisher": cpu_seconds(self._publisher.pid),
             "redis": cpu_seconds(self._redis.pid),
-            "commands": self._redis.commands(),
+            "commands": self._redis.commands(self._counted),
         }
         return msgspec.structs.replace(self._receiver.sample(), beside=beside)
 

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from . import cells, generator
+from .compiling import NoCompiler
 from .peers import ROOT, SECRET, service
 from .process import pinned, processors
 
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str]) -> int:
         file = given.raw or Path(directory) / "samples"
         try:
             report, kernel = record(cells.parse(given.cell, given.seconds), file, given.perf)
-        except (ValueError, FileNotFoundError, generator.NoCompiler, generator.LoadFailed) as wrong:
+        except (ValueError, FileNotFoundError, NoCompiler, generator.LoadFailed) as wrong:
             print(wrong, file=sys.stderr)
             return 1
         if given.perf:

@@ -1,6 +1,7 @@
 """``python -m benchmarks.run``: the service beside its peers, interleaved, as a table of ratios.
 
-Exits with 1 if any message was lost, repeated or out of order in any run.
+Exits with 1 if any message was lost, repeated or out of order in any run; with --check also if a target
+was missed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import BytesIO
@@ -23,15 +24,17 @@ from pathlib import Path
 
 import msgspec
 
-from . import cells, generator
-from .pair import Pair
-from .peers import PEERS, ROOT, SECRET, USUAL, pure_service, service, service_over_redis
-from .process import Server, StartFailed
+from . import cells, generator, targets
+from .compiling import NoCompiler
+from .peers import PEERS, QUIET, ROOT, SECRET, Peer
+from .process import StartFailed
 
 AGAINST_HELP = "a commit of this repository as the only peer; both over Redis with --peers redis"
-PEERS_HELP = f"of {', '.join(PEERS)}; comma separated; default %(default)s"
+PEERS_HELP = f"of {', '.join(PEERS)}; comma separated; by default those that a cell's targets are about"
+CELLS_HELP = f"{cells.ACCEPTED}; or all of a group: {', '.join(cells.GROUPS)}"
 
-Starts = dict[str, Callable[[], Server | Pair]]
+#: cell -> who is measured with it
+Plan = Mapping[str, Mapping[str, Peer]]
 
 
 class Results(msgspec.Struct):
@@ -53,6 +56,11 @@ class Results(msgspec.Struct):
         for name, value in cells.figures(run).items():
             held.setdefault(name, []).append(value)
         self.busy[cell] = max(self.busy.get(cell, 0.0), run.report.busy)
+
+    def turns(self, cell: str) -> int:
+        """How many times a cell has been measured with all of its peers."""
+        lists = [values for peer in self.figures.get(cell, {}).values() for values in peer.values()]
+        return max(map(len, lists), default=0)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -78,29 +86,53 @@ def table(results: Results, first: str) -> Iterator[str]:
             yield f"| {cells.UNITS[name]} | {' | '.join(row)} |"
 
 
+def able(peer: Peer, cell: str, load: generator.Load) -> bool:
+    """Whether there is such a load for a peer."""
+    return peer.ours or (
+        load.protocol == "socketio"
+        and not cells.settings(cell)
+        and (not load.rooms or peer.speaks == "socketio")
+    )
+
+
+def measure(peer: Peer, cell: str, load: generator.Load) -> cells.Run:
+    """Run one cell against a new server of one peer."""
+    if peer.speaks != "socketio":
+        return cells.measure(peer.start, msgspec.structs.replace(load, protocol=peer.speaks), SECRET)
+    settings = cells.settings(cell) | (QUIET if cells.quiet(cell) else {})
+    return cells.measure(partial(peer.start, settings=settings), load, SECRET)
+
+
 def interleave(
-    starts: Starts, loads: dict[str, generator.Load], repetitions: int, results: Results
+    plan: Plan,
+    loads: dict[str, generator.Load],
+    repetitions: int,
+    results: Results,
+    keep: Callable[[], None] = lambda: None,
 ) -> None:
-    """Measure every cell with every peer, in turns: what drifts on the machine meets all of them."""
+    """Measure every cell with every peer, in turns: what drifts on the machine meets all of them.
+
+    :param keep: called after each cell.
+    """
     for repetition in range(repetitions):
-        # whoever runs second finds a machine that the first has warmed: take turns at it
-        order = list(starts)[:: -1 if repetition % 2 else 1]
         for cell, load in loads.items():
             runs = {}
-            able = [peer for peer in order if load.protocol == "socketio" or peer != "socket.io"]
-            for peer in able:
+            peers = [name for name, peer in plan[cell].items() if able(peer, cell, load)]
+            # whoever runs second finds a machine that the first has warmed: take turns at it
+            for peer in peers[:: -1 if results.turns(cell) % 2 else 1]:
                 told = f"{repetition + 1}/{repetitions} {cell} {peer}"
                 try:
-                    runs[peer] = cells.measure(starts[peer], load, SECRET)
+                    runs[peer] = measure(plan[cell][peer], cell, load)
                 except (generator.LoadFailed, StartFailed) as failed:
                     results.failures.append(f"{told}: {failed}")
                     print(f"{told}: FAILED", file=sys.stderr)
                 else:
                     print(f"{told}: {shown(runs[peer])}", file=sys.stderr)
             # ratios are of runs of one turn: a turn in which one failed gives none
-            if len(runs) == len(able):
-                for peer in (peer for peer in starts if peer in runs):
+            if len(runs) == len(peers):
+                for peer in peers:
                     results.add(cell, peer, runs[peer])
+            keep()
 
 
 def protocols(results: Results, first: str) -> Iterator[str]:
@@ -164,57 +196,96 @@ def machine() -> str:
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("cell", nargs="*", default=cells.USUAL, help=cells.ACCEPTED)
-    parser.add_argument("--peers", default=",".join(USUAL), help=PEERS_HELP)
+    parser.add_argument("cell", nargs="*", default=["usual"], help=CELLS_HELP)
+    parser.add_argument("--peers", help=PEERS_HELP)
     parser.add_argument("--against", metavar="COMMIT", help=AGAINST_HELP)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each measurement; default %(default)s"
     )
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values into a file")
+    parser.add_argument(
+        "--add", action="store_true", help="to those that are in the file of --json already"
+    )
     return parser.parse_args(arguments)
 
 
-def choose(given: argparse.Namespace, stack: ExitStack) -> Starts:
-    """Whom to measure; files that it takes are given back with the stack."""
+def choose(given: argparse.Namespace, names: Sequence[str], stack: ExitStack) -> Plan:
+    """Whom to measure with each cell; files that it takes are given back with the stack."""
     files = stack.enter_context(snapshot())
+    peers = {
+        name: msgspec.structs.replace(peer, start=partial(peer.start, files)) if peer.ours else peer
+        for name, peer in PEERS.items()
+    }
     if given.against:
-        start = service_over_redis if given.peers == "redis" else service
-        before = partial(start, stack.enter_context(checkout(given.against)))
-        return {"service": partial(start, files), given.against: before}
-    ours = {start: partial(start, files) for start in (service, pure_service, service_over_redis)}
-    return {peer: ours.get(PEERS[peer], PEERS[peer]) for peer in given.peers.split(",")}
+        start = PEERS[given.peers or "service"].start
+        before = Peer(partial(start, stack.enter_context(checkout(given.against))), ours=True)
+        return {
+            name: {"service": Peer(partial(start, files), ours=True), given.against: before}
+            for name in names
+        }
+    chosen = given.peers.split(",") if given.peers else None
+    return {name: {peer: peers[peer] for peer in chosen or targets.peers_of(name)} for name in names}
+
+
+def begun(given: argparse.Namespace) -> Results:
+    """Results that are empty, or those of the file that is to be added to."""
+    if given.add and given.json and given.json.exists():
+        return msgspec.json.decode(given.json.read_bytes(), type=Results)
+    return Results(machine(), git("describe", "--always", "--dirty").decode().strip(), time.time())
+
+
+def wrong(given: argparse.Namespace) -> str:
+    """What is wrong with the words of the command line."""
+    unknown = [peer for peer in (given.peers or "service").split(",") if peer not in PEERS]
+    if unknown:
+        return f"no such peer: {unknown[0]}; accepted are {', '.join(PEERS)}"
+    if given.against and not PEERS[given.peers or "service"].ours:
+        return "a commit is held against the service, or against redis"
+    try:
+        git("rev-parse", "--verify", "--quiet", f"{given.against or 'HEAD'}^{{commit}}")
+    except subprocess.CalledProcessError:
+        return f"{given.against!r} is no commit of this repository"
+    return ""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print the table, and say by the exit status whether all messages came through."""
     given = options(arguments)
-    unknown = [peer for peer in given.peers.split(",") if peer not in PEERS]
-    if unknown:
-        print(f"no such peer: {unknown[0]}; accepted are {', '.join(PEERS)}", file=sys.stderr)
-        return 2
+    names = [name for word in given.cell for name in cells.GROUPS.get(word, (word,))]
+    fault = wrong(given)
     try:
-        loads = {cell: cells.parse(cell, given.seconds) for cell in given.cell}
+        loads = {} if fault else {cell: cells.parse(cell, given.seconds) for cell in names}
         generator.build()
-        git("rev-parse", "--verify", "--quiet", f"{given.against or 'HEAD'}^{{commit}}")
-    except (ValueError, generator.NoCompiler) as wrong:
-        print(wrong, file=sys.stderr)
+    except (ValueError, NoCompiler) as failed:
+        fault = str(failed)
+    if fault:
+        print(fault, file=sys.stderr)
         return 2
-    except subprocess.CalledProcessError:
-        print(f"{given.against!r} is no commit of this repository", file=sys.stderr)
-        return 2
-    results = Results(machine(), git("describe", "--always", "--dirty").decode().strip(), time.time())
+    results = begun(given)
     with ExitStack() as stack:
-        starts = choose(given, stack)
-        interleave(starts, loads, given.repetitions, results)
-    print(f"{results.machine}; commit {results.commit}; {given.repetitions} repetitions: median [min-max]")
-    print("\n".join(table(results, next(iter(starts)))))
-    print("\n".join(protocols(results, next(iter(starts)))))
+        plan = choose(given, names, stack)
+        interleave(plan, loads, given.repetitions, results, partial(keep, results, given.json))
+    tell(results, given.repetitions)
+    missed = given.check and not all(met for _, _, met in targets.judged(results.figures))
+    return 1 if results.failures or missed else 0
+
+
+def keep(results: Results, file: Path | None) -> None:
+    """Write all values into a file."""
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+
+
+def tell(results: Results, repetitions: int) -> None:
+    """Print all that is known."""
+    print(f"{results.machine}; commit {results.commit}; {repetitions} repetitions: median [min-max]")
+    print("\n".join(table(results, "service")))
+    print("\n".join(protocols(results, "service")))
+    print("\n".join(targets.told(results.figures, cells.UNITS)))
     for failure in results.failures:
         print(f"\nFAILED {failure}")
-    if given.json:
-        given.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ NO_OPTIONS = {
         "timeout",
         "hurry",
     ),
-    *("config-settings", "editable", "peers", "latency", "build"),
+    *("config-settings", "editable", "peers", "latency", "build", "check"),
 }
 #: First parts of event names.
 EVENT_KINDS = "|".join(sorted({name.partition(":")[0] for name in (*SERVER_EVENTS, *CLIENT_EVENTS)}))

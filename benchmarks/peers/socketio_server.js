@@ -1,6 +1,7 @@
 // The peer: Socket.IO on Node, doing the part of the service's job that the load asks for.
 //
-// It does less than the service: no recovery, log, history, presence, limits or metrics.
+// It does less than the service: no recovery, log, history, presence, limits or metrics; recovery it has with
+// ADAPTER=streams. With ADAPTER (redis, streams) it is one of many nodes over REDIS_URL.
 "use strict";
 
 const { createServer } = require("node:http");
@@ -11,7 +12,8 @@ const { Server } = require("socket.io");
 const ROOM = /^[A-Za-z0-9_-]+(:[A-Za-z0-9_-]+)*$/;
 const secret = process.env.JWT_SECRET;
 const http = createServer();
-const io = new Server(http, { maxHttpBufferSize: 1_000_000 });
+const recovery = process.env.ADAPTER === "streams" ? { connectionStateRecovery: {} } : {};
+const io = new Server(http, { maxHttpBufferSize: 1_000_000, ...recovery });
 const offsets = new Map();
 
 function refusal(code, message) {
@@ -49,7 +51,7 @@ io.on("connection", (socket) => {
       return;
     }
     socket.join(roomId);
-    socket.to(roomId).emit("room:user_joined", { roomId, userId, timestamp: Date.now() });
+    if (!process.env.QUIET) socket.to(roomId).emit("room:user_joined", { roomId, userId, timestamp: Date.now() });
     ack?.({ ok: true, roomId });
   });
 
@@ -72,4 +74,19 @@ io.on("connection", (socket) => {
   });
 });
 
-http.listen(Number(process.env.PORT), "127.0.0.1");
+async function adapt() {
+  const { createClient } = require("redis");
+  const client = createClient({ url: process.env.REDIS_URL });
+  await client.connect();
+  if (process.env.ADAPTER === "streams") {
+    io.adapter(require("@socket.io/redis-streams-adapter").createAdapter(client));
+    return;
+  }
+  const subscriber = client.duplicate();
+  await subscriber.connect();
+  io.adapter(require("@socket.io/redis-adapter").createAdapter(client, subscriber));
+}
+
+(process.env.ADAPTER ? adapt() : Promise.resolve()).then(
+  () => http.listen(Number(process.env.PORT), "127.0.0.1", 4096),
+);

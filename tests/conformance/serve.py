@@ -1,4 +1,4 @@
-"""Serves Engine.IO on 127.0.0.1 with the timings that the public protocol suites expect."""
+"""Serves on 127.0.0.1 what public suites test: any client port; Engine.IO with their timings."""
 
 from __future__ import annotations
 
@@ -43,17 +43,20 @@ def client_port(clock: Any, path: str, accept: Callable[[EngineSocket], Any]) ->
 
 
 def serve(port: int, path: str, accept: Callable[[EngineSocket], Any]) -> None:
-    """Serve until SIGTERM; one line on stdout says where, once connections are taken.
+    """Serve Engine.IO until SIGTERM.
 
     :param path: such as ``/engine.io``, without a slash at the end.
     :param accept: makes the `IReceiver` of a session.
     """
-    listening = TCP4ServerEndpoint(reactor, port, backlog=1024, interface="127.0.0.1").listen(
-        client_port(reactor, path, accept)
-    )
+    listen(port, f"{path}/", client_port(reactor, path, accept))
+
+
+def listen(port: int, path: str, factory: DoorFactory) -> None:
+    """Serve until SIGTERM; one line on stdout says where, once connections are taken."""
+    listening = TCP4ServerEndpoint(reactor, port, backlog=1024, interface="127.0.0.1").listen(factory)
 
     def told(port: IListeningPort) -> None:
-        print(f"listening on http://127.0.0.1:{port.getHost().port}{path}/", flush=True)
+        print(f"listening on http://127.0.0.1:{port.getHost().port}{path}", flush=True)
 
     def failed(failure: Failure) -> None:
         print(failure.getErrorMessage(), file=sys.stderr)

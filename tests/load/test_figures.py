@@ -7,14 +7,15 @@ import sys
 import time
 from io import StringIO
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import cells, process, profile, run
+from benchmarks import cells, process, profile, run, soak, targets
 from benchmarks.generator import Load, Report
 from benchmarks.pair import Redis
-from benchmarks.peers import ROOT
+from benchmarks.peers import PEERS, ROOT, Peer
 from benchmarks.process import Sample, Server, StartFailed
 
 REPORT = Report(
@@ -26,6 +27,7 @@ REPORT = Report(
     deliveries=5000,
     seconds=0.5,
     busy=0.25,
+    quiet_p99_ms=20.0,
     lost=0,
     repeated=0,
     disordered=0,
@@ -63,6 +65,11 @@ class CellTests(SynchronousTestCase):
         self.assertEqual((load.window, load.seconds, load.first), (20, 1.5, 50))
         self.assertEqual(cells.parse("rate-100-60b-2.5/s", 1).rate, 2.5)
         self.assertEqual(cells.parse("connect-10", 1).first, 5)
+        self.assertEqual(cells.parse("idle-10-7rooms", 1).rooms, 7)
+        storm = cells.parse("storm-1000", 1)
+        self.assertEqual((storm.connections, storm.first, storm.offered), (1100, 100, 1000))
+        self.assertEqual(cells.settings("fanout-10-5kept")["ROOM_MESSAGE_HISTORY"], "5")
+        self.assertEqual(cells.settings("fanout-10"), {})
 
     def test_slow(self) -> None:
         """A percentile of a slow rate is measured for longer than asked."""
@@ -71,14 +78,19 @@ class CellTests(SynchronousTestCase):
 
     def test_wrong_name(self) -> None:
         """What is no cell is refused, and the line says what is one."""
-        for name in ("", "fanout", "fanout-x", "fanout-10-w2-60b", "storm-10", "fanout-10-60b-w2 "):
+        for name in ("", "fanout", "fanout-x", "fanout-10-w2-60b", "storm-10-wamp", "fanout-10-60b-w2 "):
             failed = self.assertRaises(ValueError, cells.parse, name, 1)
             self.assertIn("fanout-1000-60b-w2", str(failed))
 
     def test_usual(self) -> None:
-        """The cells measured by default are cells."""
-        for name in cells.USUAL:
-            cells.parse(name, 1)
+        """The cells of the groups are cells, and all that targets are about are measured by default."""
+        for group in cells.GROUPS.values():
+            for name in group:
+                cells.parse(name, 1)
+        for target in targets.TARGETS:
+            self.assertIn(target.cell, cells.USUAL)
+            self.assertIn(target.figure, cells.UNITS)
+            self.assertLessEqual({target.ours, *target.peers}, PEERS.keys())
 
     def test_figures(self) -> None:
         """Microseconds per delivery and per connection, bytes per connection."""
@@ -91,6 +103,8 @@ class CellTests(SynchronousTestCase):
         self.assertAlmostEqual(cells.figures(one_run("connect"))["connect_us"], 0.5e6 / 50)
         self.assertAlmostEqual(cells.figures(one_run("idle"))["rss_kib"], 2048 / 50)
         self.assertEqual(list(cells.figures(one_run("rate"))), ["p50_ms", "p99_ms", "cpu_us"])
+        storm = cells.figures(one_run("storm"))
+        self.assertAlmostEqual(storm["excess"], 3.0 / 40.0)
 
     def test_figures_beside(self) -> None:
         """What the processes beside the server cost: per publication, per connection and per minute."""
@@ -118,7 +132,7 @@ class CellTests(SynchronousTestCase):
 
     def test_units(self) -> None:
         """Every figure has a unit."""
-        for scenario in ("fanout", "rate", "echo", "idle", "connect"):
+        for scenario in ("fanout", "rate", "storm", "echo", "idle", "connect"):
             self.assertLessEqual(cells.figures(one_run(scenario)).keys(), cells.UNITS.keys())
 
 
@@ -207,17 +221,36 @@ class TableTests(SynchronousTestCase):
     def test_failed_run(self) -> None:
         """A run that failed is told, gives no figures, and does not keep the others from running."""
 
-        def start() -> Server:
+        def start(settings: object) -> Server:
             raise StartFailed("it does not listen")
 
         self.patch(sys, "stderr", StringIO())
         results = run.Results("a machine", "abc", 0.0)
         loads = {"connect-10": cells.parse("connect-10", 1), "idle-10": cells.parse("idle-10", 1)}
-        run.interleave({"service": start, "other": start}, loads, 2, results)
+        plan = {cell: {"service": Peer(start), "other": Peer(start)} for cell in loads}
+        run.interleave(plan, loads, 2, results)
         self.assertEqual(results.figures, {})
         self.assertEqual(len(results.failures), 8)
         self.assertEqual(results.failures[0], "1/2 connect-10 service: it does not listen")
-        self.assertTrue(results.failures[4].startswith("2/2 connect-10 other"), "they take turns")
+        results = run.Results("a machine", "abc", 0.0, figures={"idle-10": {"service": {"rss_kib": [1.0]}}})
+        run.interleave(plan, {"idle-10": loads["idle-10"]}, 1, results)
+        self.assertTrue(results.failures[0].startswith("1/1 idle-10 other"), "they take turns")
+
+    def test_able(self) -> None:
+        """Peers are spared the loads that they do not know."""
+
+        def able(peer: str, cell: str) -> bool:
+            return run.able(PEERS[peer], cell, cells.parse(cell, 1))
+
+        self.assertTrue(able("nats", "fanout-10"))
+        self.assertTrue(able("service", "fanout-10-5kept-wamp"))
+        self.assertTrue(able("socket.io", "idle-10-5rooms"))
+        for peer, cell in (
+            ("nats", "idle-10-5rooms"),
+            ("socket.io", "fanout-10-5kept"),
+            ("ws", "idle-10-wamp"),
+        ):
+            self.assertFalse(able(peer, cell), (peer, cell))
 
     def test_wrong_words(self) -> None:
         """Unknown peers and cells stop it before anything is started."""
@@ -225,9 +258,64 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(run.main(["--peers", "nobody"]), 2)
         self.assertEqual(run.main(["nothing"]), 2)
         self.assertEqual(run.main(["connect-10", "--against", "no-commit"]), 2)
-        self.assertIn("no such peer: nobody; accepted are service, redis, socket.io", told.getvalue())
+        self.assertEqual(run.main(["connect-10", "--against", "HEAD", "--peers", "nats"]), 2)
+        self.assertIn("no such peer: nobody; accepted are service, pure, redis, socket.io", told.getvalue())
         self.assertIn("'nothing' is no cell", told.getvalue())
         self.assertIn("'no-commit' is no commit", told.getvalue())
+
+
+class TargetTests(SynchronousTestCase):
+    """What the figures are held against."""
+
+    FIGURES: ClassVar[targets.Figures] = {
+        "rate-1000-60b-10/s": {
+            "service": {"p50_ms": [5.0, 6.0, 7.0]},
+            "socket.io": {"p50_ms": [5.0, 4.0, 7.0]},
+            "nats": {"p50_ms": [9.0, 5.0, 7.0]},
+        },
+        "idle-10000": {"service": {"rss_kib": [15.0]}},
+    }
+
+    def test_judged(self) -> None:
+        """The median of the turns' ratios to the better peer, or the figure itself; of what is known."""
+        idle, rate = targets.judged(self.FIGURES)
+        self.assertEqual((rate[0].figure, rate[1], rate[2]), ("p50_ms", 1.0, True))
+        self.assertEqual((idle[0].figure, idle[1], idle[2]), ("rss_kib", 15.0, False))
+
+    def test_told(self) -> None:
+        """A line for each, which says by how much it was missed."""
+        lines = list(targets.told(self.FIGURES, cells.UNITS))
+        self.assertIn("| service : socket.io or nats | 1 [1-1.5] | 1.1 | met |", lines[-1])
+        self.assertIn("| service | 15 [15-15] | 14 | MISSED by 7% |", lines[-2])
+
+    def test_peers(self) -> None:
+        """A cell is measured with those that its targets name; without targets, the service alone."""
+        self.assertEqual(targets.peers_of("echo-100-60b-w1"), ["service", "socket.io", "python-socketio"])
+        self.assertEqual(targets.peers_of("fanout-7"), ["service"])
+
+
+class SoakTests(SynchronousTestCase):
+    """How memory went."""
+
+    def course(self, *held: int) -> soak.Course:
+        made = soak.Course()
+        for step, bytes in enumerate(held):
+            made.note(step * 10, bytes)
+        return made
+
+    def test_slope(self) -> None:
+        """A steady growth is seen, a single peak is not; the warm-up is left out."""
+        leak = self.course(*range(1000, 2000, 50))
+        self.assertAlmostEqual(leak.slope(), 5.0)
+        self.assertAlmostEqual(leak.growth(), 0.95)
+        self.assertEqual(self.course(1000, 1000, 9000, 1000, 1000).growth(), 0.0)
+        self.assertEqual(self.course(100, 900, 1000, 1000, 1000).after(0.4).growth(), 0.0)
+
+    def test_told(self) -> None:
+        """What grows by more than nothing is no pass."""
+        self.patch(sys, "stdout", StringIO())
+        self.assertFalse(soak.told("leak", "cycles", self.course(*range(1000, 2000, 50))))
+        self.assertTrue(soak.told("none", "cycles", self.course(*[1000] * 20)))
 
 
 class ProfileTests(SynchronousTestCase):

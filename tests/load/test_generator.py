@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from benchmarks import generator
+from benchmarks import compiling, generator
 from benchmarks.generator import Load, LoadFailed, Report
 
 from .faulty import FaultyServer, faithful
@@ -188,7 +188,7 @@ class BuildTests(TestCase):
         directory.mkdir(parents=True)
         for name in (*generator.SOURCES, *generator.HEADERS):
             (directory / name).touch()
-        self.patch(generator, "HERE", directory)
+        self.patch(compiling, "HERE", directory)
         self.patch(os, "environ", {"PATH": ""})
-        failed = self.assertRaises(generator.NoCompiler, generator.build)
+        failed = self.assertRaises(compiling.NoCompiler, generator.build)
         self.assertIn("apt-get install gcc", str(failed))
