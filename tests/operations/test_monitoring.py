@@ -83,7 +83,8 @@ def figures(metrics: Metrics, **changed: Any) -> None:
         "keys_age": -1.0,
         **changed,
     }
-    nothing = dict.fromkeys(("users", "rooms", "members", "queue_bytes", "strangers"), lambda: 0)
+    counts = "users rooms members queue_bytes strangers waiting receipts api_waiting"
+    nothing = dict.fromkeys(counts.split(), lambda: 0)
     metrics.watch(connections=lambda: told["connections"], **nothing)
     metrics.watch_health(
         version="1",
