@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -14,12 +14,10 @@ from .errors import Close
 from .events import Loss, loss_of
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
+from .newest import Newest
 from .rights import PRESENCE, Rights
 from .rooms import Room, Rooms
 from .wire.session import NOTHING, Frame
-
-#: Bytes waiting for a connection past which events of loss class ``drop`` are not queued for it.
-DROP_ABOVE: Final = 65536
 
 _log = Logger()
 
@@ -47,16 +45,21 @@ class Fanout:
         sent: dict[Hashable, list[Any]] = {}
         loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
         droppable = loss is Loss.DROP
+        newest = None
+        if loss is Loss.LATEST:
+            newest = Newest(publication.event, publication.data, publication.channel)
         dropped = 0
         self._metrics.sending = loss.value
         for connection in receivers:
             outlet = connection.outlet
-            if droppable and outlet.buffered > DROP_ABOVE:
+            if droppable and outlet.behind:
                 dropped += 1
                 continue
             entry = sent.get(connection.encoding)
             if entry is None:
                 frame = _encoded(connection, publication)
+                if newest is not None and frame is not NOTHING:
+                    frame.newest = newest
                 entry = sent[connection.encoding] = [frame, 0, connection.session.protocol]
             if entry[0] is NOTHING:
                 continue

@@ -61,7 +61,7 @@ from .settings import ConfigError, Settings
 from .systemd import adopt
 from .transport.assets import Assets
 from .transport.direct import DirectServer
-from .transport.door import DoorFactory
+from .transport.door import DoorFactory, bound_unsent
 from .transport.engine import EngineServer, EngineSocket
 from .transport.origins import Origins
 from .transport.polling import PollingResource
@@ -552,6 +552,8 @@ class Node(MultiService):
                 f"{name}={port}: {address} port {port} can't be bound ({error.socketError.strerror});"
                 " accepted is a free port, or 0 for any"
             ) from None
+        if name == "PORT":
+            bound_unsent(getattr(listening, "socket", None))
         self._ports[name] = listening
         _log.info("listening", setting=name, address=address, port=_port(listening))
 

@@ -27,6 +27,7 @@ class MemoryOutlet:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.buffered = 0
+        self.behind = False
         self.owes_pong = False
         self.reading = True
         self.close_reason: Close | None = None

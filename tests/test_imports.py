@@ -39,7 +39,7 @@ LEVEL_1 = (
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
-    " shared_limit folding content spam"
+    " shared_limit folding content spam newest"
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Final
 
 from ..wire.session import Frame
+
+#: Places of frames that gave way, past which those are cleared out if they are the most.
+_VACANT: Final = 32
 
 
 def weight(frame: Frame) -> int:
     """The bytes that a frame counts for while it waits."""
     return len(frame.text) + sum(map(len, frame.attachments))
+
+
+class _Place:
+    """The place of a frame that may give way."""
+
+    __slots__ = ("frame", "key")
+
+    def __init__(self, frame: Frame, key: Hashable) -> None:
+        self.frame: Frame | None = frame
+        self.key = key
 
 
 class Backlog:
@@ -20,16 +34,35 @@ class Backlog:
         made one by one as the transport takes them.
     """
 
-    __slots__ = ("_items", "size")
+    __slots__ = ("_items", "_places", "_vacant", "size")
 
     def __init__(self) -> None:
-        self._items: deque[Frame | Iterator[Frame]] = deque()
+        self._items: deque[Frame | _Place | Iterator[Frame]] = deque()
+        self._places: dict[Hashable, _Place] | None = None
+        self._vacant = 0
         self.size = 0
 
     def add(self, frame: Frame) -> None:
         """Put a frame at the end."""
         self._items.append(frame)
         self.size += weight(frame)
+
+    def renew(self, frame: Frame, key: Hashable) -> bool:
+        """Put a frame at the end in place of the one of this key that waits; False if none does."""
+        if self._places is None:
+            self._places = {}
+        older = self._places.get(key)
+        if older is not None:
+            assert older.frame is not None
+            self.size -= weight(older.frame)
+            older.frame = None
+            self._vacant += 1
+            if self._vacant > _VACANT and 2 * self._vacant > len(self._items):
+                self._clear_out()
+        place = self._places[key] = _Place(frame, key)
+        self._items.append(place)
+        self.size += weight(frame)
+        return older is not None
 
     def replay(self, frames: Iterable[Frame]) -> None:
         """Put frames at the end that are not counted."""
@@ -38,12 +71,25 @@ class Backlog:
     @property
     def replaying(self) -> bool:
         """Whether the next frame is one of a replay."""
-        return bool(self._items) and not isinstance(self._items[0], Frame)
+        for item in self._items:
+            if not _vacant(item):
+                return not isinstance(item, Frame | _Place)
+        return False
 
     def take(self) -> Frame | None:
         """The next frame; None if none is left. Whatever a replay's iterator raises passes through."""
         while self._items:
             first = self._items[0]
+            if isinstance(first, _Place):
+                self._items.popleft()
+                if first.frame is None:
+                    self._vacant -= 1
+                    continue
+                assert self._places is not None
+                del self._places[first.key]
+                first = first.frame
+                self.size -= weight(first)
+                return first
             if isinstance(first, Frame):
                 self._items.popleft()
                 self.size -= weight(first)
@@ -53,3 +99,11 @@ class Backlog:
                 return frame
             self._items.popleft()
         return None
+
+    def _clear_out(self) -> None:
+        self._items = deque(item for item in self._items if not _vacant(item))
+        self._vacant = 0
+
+
+def _vacant(item: object) -> bool:
+    return isinstance(item, _Place) and item.frame is None

@@ -57,6 +57,7 @@ class PollingCarrier:
 
     name = "polling"
     ready = False
+    batches = True
     __slots__ = ("_inbox", "_poll", "_post", "_running", "_server", "_socket", "_stirred", "held")
 
     def __init__(self, server: IPollingServer, socket: EngineSocket) -> None:
@@ -70,6 +71,11 @@ class PollingCarrier:
         self.held = False
 
     # -- for the session
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a poll waits, which takes all there is at the end of this turn."""
+        return self._poll is not None
 
     def send(self, frame: Frame) -> None:
         """Never called: a poll takes all that waits."""

@@ -35,6 +35,8 @@ class WebSocketCarrier:
     """
 
     name = "websocket"
+    leaving = False  # what waits does so because the transport takes nothing
+    batches = False
     __slots__ = ("_server", "_socket", "_websocket", "held", "ready")
 
     def __init__(self, server: IOpened, socket: EngineSocket, websocket: WebSocket | None = None) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Hashable, Iterable
+from typing import Final, Protocol
 
 import msgspec
 from zope.interface import Attribute, Interface
@@ -27,18 +27,31 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
 
 
+class INewest(Protocol):
+    """What a frame tells the value of."""
+
+    event: str
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two frames of which the later makes the earlier one worthless."""
+
+
 class Frame:
     """One encoded message, shared by all receivers of one encoding.
 
     :ivar text: the text part, UTF-8.
     :ivar attachments: binary parts that follow it.
+    :ivar newest: while it waits it gives way to a newer frame that tells the value of the same; None for
+        one that does not (loss class ``latest``, DESIGN.md section 5).
     """
 
-    __slots__ = ("_polling", "_websocket", "attachments", "text")
+    __slots__ = ("_polling", "_websocket", "attachments", "newest", "text")
 
     def __init__(self, text: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         self.text = text
         self.attachments = attachments
+        self.newest: INewest | None = None
         self._websocket: bytes | None = None
         self._polling: bytes | None = None
 

@@ -275,12 +275,20 @@ class Counters:
     def __init__(self) -> None:
         self.refused: list[str] = []
         self.slow = 0
+        self.given_way: list[str] = []
+        self.paused = 0
 
     def handshake_refused(self, code: str) -> None:
         self.refused.append(code)
 
     def slow_consumer(self) -> None:
         self.slow += 1
+
+    def conflated(self, event: str) -> None:
+        self.given_way.append(event)
+
+    def unread(self) -> None:
+        self.paused += 1
 
 
 class World:
