@@ -365,6 +365,7 @@ class Node(MultiService):
             origin_refused=self.guard.origin_refused,
             query_token=settings.ws_query_token,
             compress_from=settings.ws_compression_threshold,
+            batch_interval=settings.ws_batch_interval,
             counters=self.metrics,
         )
 
@@ -524,6 +525,7 @@ class Node(MultiService):
             self._clock,
             max_message=settings.ws_max_message_bytes,
             message_timeout=settings.ws_message_timeout,
+            batch_interval=settings.ws_batch_interval,
         )
         return DoorFactory(
             clock=self._clock,

@@ -229,6 +229,12 @@ class Settings:
     ws_max_pending_events: int = _set(
         COUNT, 64, "Events of one connection that may wait for their turn; past it no more are read."
     )
+    ws_batch_interval: float = _set(
+        milliseconds(0, 1000),
+        0,
+        "Time from one write to clients to the next at least: what comes alone leaves at once, what follows"
+        " within it leaves together at its end. 0: all of one turn of the reactor leaves together.",
+    )
     ws_compression_threshold: int = _set(
         integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
     )

@@ -1,4 +1,4 @@
-"""Flusher: what a turn of the reactor had for each socket leaves in one write at the turn's end.
+"""Flusher: what a turn of the reactor had for each client leaves in one write at the turn's end.
 
 A write of Twisted's transport waits for epoll to say that the socket is writable: two system calls
 and the reactor's call chain for each receiver of each message. A socket whose transport holds
@@ -24,18 +24,27 @@ _log = Logger()
 
 @implementer(IFlusher)
 class Flusher:
-    """Ends each turn by flushing who has something to say."""
+    """Ends each turn by flushing who has something to say.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    :param interval: seconds from one flush to the next at least: what comes alone leaves with its turn,
+        what comes in quick succession leaves together.
+    """
+
+    def __init__(self, clock: IReactorTime, interval: float = 0.0) -> None:
         self._clock = clock
+        self._interval = interval
+        self._next = 0.0
         self._dirty: list[IFlushed] = []
 
     def add(self, flushed: IFlushed) -> None:
         if not self._dirty:
-            self._clock.callLater(0, self._flush)
+            wait = max(0.0, self._next - self._clock.seconds()) if self._interval else 0
+            self._clock.callLater(wait, self._flush)
         self._dirty.append(flushed)
 
     def _flush(self) -> None:
+        if self._interval:
+            self._next = self._clock.seconds() + self._interval
         dirty, self._dirty = self._dirty, []
         for flushed in dirty:
             try:

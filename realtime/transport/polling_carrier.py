@@ -9,11 +9,13 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from ..connections import IFlushed
 from ..deadlines import Deadlines
 from ..errors import Close, ProtocolError
 from ..wire.engineio import CLOSE, NOOP, SEPARATOR, Fault, Type, decode_part, parts
 from ..wire.session import Frame
 from .engine_socket import EngineSocket, ICarrier
+from .flusher import Flusher
 from .site import Request
 
 #: Bytes of a replay that go into one answer.
@@ -33,9 +35,7 @@ class IPollingServer(Protocol):
     compress_from: int
     polls: Deadlines[PollingCarrier]
     fetches: Deadlines[EngineSocket]
-
-    def stir(self, carrier: PollingCarrier) -> None:
-        """Answer the carrier's poll at the end of this turn."""
+    flusher: Flusher
 
 
 def accepts_gzip(request: Request) -> bool:
@@ -48,7 +48,7 @@ def accepts_gzip(request: Request) -> bool:
     return False
 
 
-@implementer(ICarrier)
+@implementer(ICarrier, IFlushed)
 class PollingCarrier:
     """Long-polling: one request that waits for packets, one at a time that brings some.
 
@@ -85,7 +85,7 @@ class PollingCarrier:
         """Answer the poll that waits, at the end of this turn."""
         if self._poll is not None and not self._stirred:
             self._stirred = True
-            self._server.stir(self)
+            self._server.flusher.add(self)
 
     def finish(self, close: Close) -> None:
         """Close with the poll that waits, or with the next."""

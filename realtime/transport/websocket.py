@@ -483,12 +483,20 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
 
     :param max_message: bytes of a message at most.
     :param message_timeout: seconds for a message, once begun, to arrive whole.
+    :param batch_interval: see `Flusher`.
     :ivar countConnections: how many there are.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, *, max_message: int, message_timeout: float) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        max_message: int,
+        message_timeout: float,
+        batch_interval: float = 0.0,
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
             versions=[13],
@@ -502,7 +510,7 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         )
         self.clock = clock
         self.closings: Deadlines[WebSocket] = Deadlines(clock, CLOSE_TIMEOUT, WebSocket.expire)
-        self.flusher = Flusher(clock)
+        self.flusher = Flusher(clock, batch_interval)
         self.messages: Deadlines[WebSocket] = Deadlines(clock, message_timeout, WebSocket.too_slow)
         # options of the class: Autobahn would copy each to every instance, and print them all
         options = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}

@@ -306,14 +306,16 @@ class World:
             "origins": Origins(["https://app.example.com"]),
             "accept": self.accept,
             "counters": self.counters,
+            "batch_interval": 0.0,
         }
         door: dict[str, Any] = {"head_timeout": 5.0, "body_timeout": 10.0}
         for name, value in options.items():
             (engine if name in engine or name in ("admit", "query_token", "origin_refused") else door)[
                 name
             ] = value
+        batching = {"batch_interval": engine["batch_interval"]}
         self.engine = EngineServer(clock=self.clock, **engine)
-        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0)
+        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0, **batching)
         self.factory = DoorFactory(
             clock=self.clock,
             site=Site({"/engine.io": PollingResource(self.engine)}),

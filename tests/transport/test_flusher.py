@@ -12,10 +12,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from realtime.errors import Close
 from realtime.transport.flusher import EARLY, Flusher, idle, write
 from realtime.wire.session import Frame
 
-from .peer import PING, PONG, TEXT, World, frame
+from .peer import CLOSE, PING, PONG, TEXT, World, frame
 
 
 class FlusherTests(SynchronousTestCase):
@@ -37,6 +38,30 @@ class FlusherTests(SynchronousTestCase):
         self.assertEqual(flushed, [one, two])
         clock.advance(0)
         self.assertEqual(len(flushed), 2)
+
+    def test_interval(self) -> None:
+        """What comes alone leaves with its turn; what follows soon leaves together, a little later."""
+        clock, flushed = Clock(), []
+
+        class One:
+            def flush(self) -> None:
+                flushed.append(clock.seconds())
+
+        clock.advance(100)
+        flusher, one = Flusher(clock, 0.02), One()
+        flusher.add(one)
+        clock.advance(0)
+        self.assertEqual(flushed, [100])
+        for _ in range(5):
+            clock.advance(0.003)
+            flusher.add(one)
+        self.assertEqual(flushed, [100])
+        clock.advance(0.005)
+        self.assertEqual(flushed[1:], [clock.seconds()] * 5)
+        clock.advance(0.02)
+        flusher.add(one)
+        clock.advance(0)
+        self.assertEqual(flushed[-1], clock.seconds(), "it was quiet since")
 
     def test_one_that_fails(self) -> None:
         """One broken transport does not cost the others their turn."""
@@ -120,6 +145,51 @@ class TurnTests(SynchronousTestCase):
         self.peer.wire.hang_up()
         self.world.turn()
         self.assertEqual(self.writes, [])
+
+
+class IntervalTests(SynchronousTestCase):
+    """WS_BATCH_INTERVAL, over a WebSocket and by long-polling."""
+
+    def setUp(self) -> None:
+        self.world = World(batch_interval=0.05)
+        self.world.clock.advance(10)
+
+    def test_websocket(self) -> None:
+        peer, recorder = self.world.websocket()
+        self.world.clock.advance(1)
+        recorder.socket.write(Frame(b"4a"))
+        self.assertEqual(peer.said(), ["4a"])
+        for text in (b"4b", b"4c"):
+            recorder.socket.write(Frame(text))
+            self.world.clock.advance(0.02)
+            self.assertEqual(peer.said(), [])
+        recorder.socket.write(Frame(b"4d"))
+        self.world.clock.advance(0.011)
+        self.assertEqual(peer.said(), ["4b", "4c", "4d"])
+
+    def test_close(self) -> None:
+        """What was written before a close leaves before it."""
+        peer, recorder = self.world.websocket()
+        recorder.socket.write(Frame(b"4a"))
+        recorder.socket.close(Close.DRAIN)
+        self.assertEqual([opcode for opcode, _ in peer.frames()], [TEXT, CLOSE])
+
+    def test_polling(self) -> None:
+        poller = self.world.poller()
+        self.assertIsNone(poller.poll())
+        poller.socket.write(Frame(b"4a"))
+        answer = poller.fetched()
+        assert answer is not None
+        self.assertEqual(answer.body, b"4a")
+        self.assertIsNone(poller.poll())
+        for text in (b"4b", b"4c"):
+            poller.socket.write(Frame(text))
+            self.world.clock.advance(0.02)
+            self.assertIsNone(poller.fetching.answer())
+        self.world.clock.advance(0.011)
+        answer = poller.fetching.answer()
+        assert answer is not None
+        self.assertEqual(answer.body, b"4b\x1e4c")
 
 
 class SocketTests(TestCase):
