@@ -290,6 +290,9 @@ class Metrics:
             "loss",
             [loss.value for loss in Loss],
         )
+        self._compressed = self._counter(
+            "websockets_compressed", "WebSockets that opened and compress their messages."
+        )
         self._unread = self._counter(
             "reads_paused", "Times that a client was not read on because its answers waited."
         )
@@ -518,6 +521,10 @@ class Metrics:
     def conflated(self, event: str) -> None:
         """An event that waited for a slow receiver has given way to a newer one."""
         self._conflated.add(event)
+
+    def compressed(self) -> None:
+        """A WebSocket has opened whose messages are compressed."""
+        self._compressed.add()
 
     def unread(self) -> None:
         """A client is not read on, since it does not take its answers."""

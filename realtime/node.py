@@ -526,6 +526,8 @@ class Node(MultiService):
             max_message=settings.ws_max_message_bytes,
             message_timeout=settings.ws_message_timeout,
             batch_interval=settings.ws_batch_interval,
+            compress_from=settings.ws_compression_threshold if settings.ws_compression else None,
+            negotiated=self.metrics.compressed,
         )
         return DoorFactory(
             clock=self._clock,

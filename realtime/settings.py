@@ -235,8 +235,15 @@ class Settings:
         "Time from one write to clients to the next at least: what comes alone leaves at once, what follows"
         " within it leaves together at its end. 0: all of one turn of the reactor leaves together.",
     )
+    ws_compression: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether messages over WebSockets are compressed for clients that offer it (permessage-deflate).",
+    )
     ws_compression_threshold: int = _set(
-        integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
+        integer(0, unit="bytes"),
+        1024,
+        "Size from which answers to long-polling are compressed, and messages where WS_COMPRESSION is on.",
     )
 
     jwt_secret: str = _set(secret(32), "", "Secret that signs access tokens (HS256, HS384, HS512).")

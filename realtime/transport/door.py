@@ -40,7 +40,7 @@ from ..wire.request import (
 )
 from .site import Channel, Request, Site, reason
 from .tls import half_close
-from .websocket import WebSockets, handshake
+from .websocket import WebSockets
 
 #: Seconds that a refused peer has to read the refusal and go.
 LINGER: Final = 2.0
@@ -284,7 +284,7 @@ class Door(Protocol):
             if target is None:
                 raise Refused.by(NotFound())
             handler, subprotocol = target.upgrade(head, self._client(head))
-            opening = handshake(head, subprotocol)
+            opening = self.factory.websockets.opening(head, subprotocol)
         except Refused as refused:
             self._answer(refused.status, refused.body)
         except BadRequest:

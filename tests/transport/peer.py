@@ -294,7 +294,7 @@ class Counters:
 class World:
     """A client port with Engine.IO under ``/engine.io``, on a clock."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, compress_from: int | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.recorders: list[Recorder] = []
         self.counters = Counters()
@@ -313,9 +313,9 @@ class World:
             (engine if name in engine or name in ("admit", "query_token", "origin_refused") else door)[
                 name
             ] = value
-        batching = {"batch_interval": engine["batch_interval"]}
+        sending = {"batch_interval": engine["batch_interval"], "compress_from": compress_from}
         self.engine = EngineServer(clock=self.clock, **engine)
-        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0, **batching)
+        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0, **sending)
         self.factory = DoorFactory(
             clock=self.clock,
             site=Site({"/engine.io": PollingResource(self.engine)}),
