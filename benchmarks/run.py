@@ -27,11 +27,12 @@ from . import cells, generator
 from .pair import Pair
 from .peers import PEERS, ROOT, SECRET, USUAL, service, service_over_redis
 from .process import Server, StartFailed
+from .workers import Node
 
 AGAINST_HELP = "a commit of this repository as the only peer; both over Redis with --peers redis"
 PEERS_HELP = f"of {', '.join(PEERS)}; comma separated; default %(default)s"
 
-Starts = dict[str, Callable[[], Server | Pair]]
+Starts = dict[str, Callable[[], Server | Pair | Node]]
 
 
 class Results(msgspec.Struct):

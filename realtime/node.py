@@ -63,6 +63,7 @@ from .transport.assets import Assets
 from .transport.direct import DirectServer
 from .transport.door import DoorFactory, bound_unsent
 from .transport.engine import EngineServer, EngineSocket
+from .transport.neighbours import Neighbours
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
@@ -75,6 +76,7 @@ from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
 from .wire.wamp_codecs import CODECS, Codec
 from .wire.wamp_realm import Realm
+from .workplace import Place
 
 _log = Logger()
 
@@ -87,6 +89,10 @@ STRANGERS: Final = 4096
 
 #: How much of what its control group may use the process has for itself, where nothing else is set.
 MEMORY_SHARE: Final = 0.9
+
+#: Seconds for a worker to reach Redis before it takes connections all the same, and between two looks.
+WELL_WITHIN: Final = 5.0
+LOOK_AGAIN: Final = 0.05
 
 #: The name of the console, and of its mount.
 CONSOLE: Final = "console"
@@ -101,6 +107,7 @@ class Node(MultiService):
     :param wall: seconds since the epoch.
     :param on_ready: called once all ports are bound, with the port of each setting.
     :param descriptors: sockets that listen already, by the setting of the port that each is for.
+    :param place: its place among the workers of a node; None if it is alone.
     :raises ConfigError: the configuration file is wrong.
     """
 
@@ -112,6 +119,7 @@ class Node(MultiService):
         wall: Callable[[], float],
         on_ready: Callable[[Mapping[str, int]], object] = lambda ports: None,
         descriptors: Mapping[str, int] = MappingProxyType({}),
+        place: Place | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -119,8 +127,11 @@ class Node(MultiService):
         self._clock = clock
         self._wall = wall
         self._on_ready = on_ready
-        self._descriptors = descriptors
-        self._ports: dict[str, IListeningPort] = {}
+        self._descriptors = descriptors if place is None else place.descriptors
+        self._place = place
+        self._unix: list[IListeningPort] = []
+        self._retiring = False
+        self._ports: dict[str, Any] = {}
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
@@ -193,6 +204,9 @@ class Node(MultiService):
             self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
+        if place is not None:
+            neighbours = Neighbours(clock, place.directory, place.prefix)
+            self.engine.neighbours = self.door.neighbours = neighbours
         self.pulse = Pulse(
             clock,
             limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
@@ -484,6 +498,8 @@ class Node(MultiService):
         try:
             for name, address, port, factory in self._listeners():
                 self._listen(name, address, port, factory)
+            if self._place is not None:
+                self._meet(self._place)
         except ConfigError:
             for bound in self._ports.values():
                 bound.stopListening()
@@ -502,14 +518,23 @@ class Node(MultiService):
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
             "API_PORT": (settings.api_port, {"/": api.resource, **self.operator_pages()}),
-            "HEALTH_CHECK_PORT": (
-                settings.health_check_port,
-                {"/": health_resource(self.health)},
-            ),
-            "METRICS_PORT": (settings.metrics_port, {"/": metrics_resource(self.metrics.registry)}),
         }
+        if self._place is None:
+            health, metrics = health_resource(self.health), metrics_resource(self.metrics.registry)
+            operators["HEALTH_CHECK_PORT"] = settings.health_check_port, {"/": health}
+            operators["METRICS_PORT"] = settings.metrics_port, {"/": metrics}
         for name, (port, mounts) in operators.items():
             yield name, settings.api_bind_address, port, self._door(mounts)
+
+    def _meet(self, place: Place) -> None:
+        """Listen for the other workers of the node, and for their parent."""
+        assert self.door.neighbours is not None
+        pages = {"/": health_resource(self.health), "/metrics": metrics_resource(self.metrics.registry)}
+        for path, factory in (
+            (self.door.neighbours.socket(place.prefix), self.door.neighbours.receiver(self.door)),
+            (place.admin, self._door(pages)),
+        ):
+            self._unix.append(self._clock.listenUNIX(path, factory, backlog=BACKLOG, mode=0o600))
 
     def _secured(self, door: DoorFactory) -> IProtocolFactory:
         """The clients' port, over TLS where that is configured."""
@@ -577,7 +602,27 @@ class Node(MultiService):
         if self.grpc is not None:
             self.grpc.start()
         self.health.phase = Phase.SERVING
+        if self._place is None:
+            self._open()
+        else:
+            # what waits at a worker's port has been let in by its parent: better served late than closed
+            for listening in self._ports.values():
+                listening.stopReading()
+            self._open_once_well(self._clock.seconds() + WELL_WITHIN)
+
+    def _open(self) -> None:
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
+
+    def _open_once_well(self, ends: float) -> None:
+        """Take connections once the bus would take publications, or will not soon."""
+        if self.health.phase is not Phase.SERVING:
+            return
+        if self.health.causes() and self._clock.seconds() < ends:
+            self._clock.callLater(LOOK_AGAIN, self._open_once_well, ends)
+            return
+        for listening in self._ports.values():
+            listening.startReading()
+        self._open()
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again, and decide by it; a bad one changes nothing."""
@@ -589,10 +634,17 @@ class Node(MultiService):
 
     async def _stop(self) -> None:
         self.health.phase = Phase.DRAINING
+        if self._retiring:
+            # another has taken this one's place: what is new is the other's from here on
+            for bound in self._ports.values():
+                await maybeDeferred(bound.stopListening)
+            if self.grpc is not None:
+                await self.grpc.stop()
+            self.drain.skip_settling()
         # the ports stay open until then: long-polling fetches its last messages over new connections,
         # and who is new is refused with a 503
         await self.drain.run()
-        for bound in self._ports.values():
+        for bound in (*self._ports.values(), *self._unix):
             await maybeDeferred(bound.stopListening)
         if self.grpc is not None:
             await self.grpc.stop()
@@ -610,6 +662,10 @@ class Node(MultiService):
             await self._redis.stop()
         await maybeDeferred(super().stopService)
         _log.info("stopped")
+
+    def retire(self) -> None:
+        """Take no connections any more: another is in its place. To be called before its end."""
+        self._retiring = True
 
     def hurry(self) -> None:
         """Let a drain that is under way come to its end."""

@@ -104,11 +104,25 @@ TABLE = (
     Row("ingress", "transport.site transport.assets transport.origins", ""),
     Row("bus bus_health", f"{LEVEL_0} broker metrics", "msgspec"),
     Row(
-        "guard node workers",
-        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard",
+        "guard node workers worker_pages",
+        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard workplace aggregate",
         "msgspec twisted",
     ),
-    Row("tap cli", f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers", "twisted"),
+    # The parent of several processes, and their places.
+    Row("workplace", "", "msgspec twisted zope.interface"),
+    Row("aggregate", "", ""),
+    Row("shared_ports worker_process", f"{LEVEL_0} workplace", "msgspec twisted"),
+    Row("worker_metrics", "", "prometheus_client"),
+    Row(
+        "workers worker_pages",
+        "shared_ports worker_process worker_pages worker_metrics",
+        "prometheus_client",
+    ),
+    Row(
+        "tap cli",
+        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers workplace",
+        "twisted",
+    ),
 )
 
 #: Who may import the global reactor.
@@ -195,7 +209,8 @@ class ImportTests(SynchronousTestCase):
                 LEVEL_2,
                 LEVEL_3,
                 LEVEL_4,
-                "bus bus_health guard node workers tap cli front v1",
+                "bus bus_health guard node tap cli front v1",
+                "workers workplace worker_process worker_pages worker_metrics shared_ports aggregate",
             ]
         ).split()
         self.assertEqual(len(names), len(set(names)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..pair import Pair, Redis
 from ..process import Server, StartFailed, free_port
+from ..workers import Node
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ UNLIMITED = {
 }
 
 
-def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
+def service(checkout: Path = ROOT, redis_url: str = "", workers: int = 1) -> Server:
     """This service, from a checkout; all but its limits at its defaults.
 
     :param redis_url: without it on the embedded broker.
@@ -33,6 +35,7 @@ def service(checkout: Path = ROOT, redis_url: str = "") -> Server:
     env = {
         **UNLIMITED,
         **({"REDIS_URL": redis_url} if redis_url else {}),
+        **({"WORKERS": str(workers)} if workers > 1 else {}),
         "REALTIME_ENV": "development",
         "JWT_SECRET": SECRET,
         "JWT_REFRESH_SECRET": SECRET[::-1],
@@ -64,10 +67,18 @@ def service_over_redis(checkout: Path = ROOT) -> Pair:
     return Pair(Redis(), lambda url: service(checkout, url))
 
 
+def workers(count: int) -> Node:
+    """This service over a Redis of its own, with so many workers."""
+    redis = Redis()
+    return Node(redis, service(ROOT, f"redis://127.0.0.1:{redis.port}", count), count)
+
+
 #: The first is the one that the others are held against.
-PEERS: dict[str, Callable[[], Server | Pair]] = {
+PEERS: dict[str, Callable[[], Server | Pair | Node]] = {
     "service": service,
     "redis": service_over_redis,
+    "worker": partial(workers, 1),
+    "workers": partial(workers, 2),
     "socket.io": socket_io,
 }
 #: Those that are measured unless others are named.

@@ -38,6 +38,7 @@ from ..wire.request import (
     parse,
     too_slow,
 )
+from .neighbours import Neighbours
 from .site import Channel, Request, Site, reason
 from .tls import half_close
 from .websocket import WebSockets
@@ -87,6 +88,10 @@ class IUpgrade(Interface):
         """
 
 
+def _nothing(reason: Failure = connectionDone) -> None:
+    """The end of a connection that is another's."""
+
+
 def _host(address: IAddress | None) -> str:
     return str(getattr(address, "host", ""))
 
@@ -110,6 +115,8 @@ class Door(Protocol):
         self._full = False
         self._advancing = False
         self._introduced = True
+        self._fresh = True  # no request has come yet
+        self._through = False
 
     # -- the transport
 
@@ -188,6 +195,9 @@ class Door(Protocol):
         self._scanned = 0
         self.factory.read(self)
         head = parse(raw)
+        if self.factory.neighbours is not None and self._hand_on(self.factory.neighbours, head, raw):
+            return False
+        self._fresh = False
         if head.websocket:
             self._upgrade(head)
         else:
@@ -206,6 +216,44 @@ class Door(Protocol):
             self.address = header.address
             self.factory.join_strangers(self)
         return bool(self._data)
+
+    def handed(self, address: str, through: bool = False) -> None:
+        """A neighbour had this connection first, or has it still, and says whose it is."""
+        self._fresh, self._introduced, self._through = False, True, through
+        if address != self.address:
+            self.factory.leave_strangers(self)
+            self.address = address
+            self.factory.join_strangers(self)
+
+    def _hand_on(self, neighbours: Neighbours, head: Head, raw: bytes) -> bool:
+        """Hand a request to the worker that holds its session; False if it is to be answered here."""
+        path = None if self._through else neighbours.owner(head.query)
+        if path is None or head.path.rstrip(b"/") not in self.factory.upgrades:
+            return False
+        data = raw + bytes(self._data)
+        if self._fresh and neighbours.give(path, self.transport, self.address, data):
+            self.transport.unregisterProducer()
+            self._part()
+            return True
+        if not head.websocket:
+            return False  # its resource forwards it
+        self.transport.unregisterProducer()
+        pipe = neighbours.connect(path, self.transport, self.address, data)
+        if pipe is None:
+            self.transport.registerProducer(self, True)
+            return False
+        self._part()
+        self.dataReceived = pipe.near_received  # type: ignore[method-assign]
+        self.connectionLost = pipe.near_lost  # type: ignore[method-assign]
+        return True
+
+    def _part(self) -> None:
+        """The connection is no business of this door any more."""
+        self._deaf = True
+        self._data.clear()
+        self._channel = None
+        self.factory.left(self)
+        self.connectionLost = _nothing  # type: ignore[method-assign]
 
     def _client(self, head: Head) -> str:
         """The address of who has sent this."""
@@ -377,6 +425,7 @@ class DoorFactory(Factory):
     :param max_sockets: connections that are not WebSockets, strangers or not, at most.
     :param proxies: those that are believed when they tell a client's address.
     :param proxy_protocol: whether their connections begin with the PROXY protocol.
+    :ivar neighbours: the other workers of this node; None where there are none.
     """
 
     noisy = False
@@ -398,6 +447,7 @@ class DoorFactory(Factory):
         proxy_protocol: bool = False,
     ) -> None:
         self.site = site
+        self.neighbours: Neighbours | None = None
         self.proxies = Proxies() if proxies is None else proxies
         self._proxy_protocol = proxy_protocol
         self.websockets = websockets

@@ -22,6 +22,7 @@ from .credentials import bearer
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
 from .flusher import Flusher
+from .neighbours import Neighbours
 from .origins import Origins
 from .polling_carrier import TEXT, PollingCarrier
 from .site import Request
@@ -51,6 +52,7 @@ class EngineServer:
     :param batch_interval: see `Flusher`.
     :param compress_from: bytes from which the answer to a poll is compressed.
     :ivar sessions: by sid.
+    :ivar neighbours: the other workers of this node, which have sessions of their own; None without any.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class EngineServer:
         self.clock = clock
         self.max_payload = max_payload
         self.max_queue_bytes = max_queue_bytes
+        self.neighbours: Neighbours | None = None
         self.compress_from = compress_from
         self.counters: ICounters = NoCounters() if counters is None else counters
         self.sessions: dict[str, EngineSocket] = {}
@@ -96,6 +99,11 @@ class EngineServer:
         return len(self.sessions)
 
     # -- requests
+
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with."""
+        return "" if self.neighbours is None else self.neighbours.sid_prefix
 
     def judge(
         self, query_string: bytes, *, method: str, upgrade: bool, origin: str | None, address: str

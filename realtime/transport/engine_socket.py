@@ -97,6 +97,10 @@ class IServer(Protocol):
     max_queue_bytes: int
     counters: ICounters
 
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with."""
+
     def ended(self, socket: EngineSocket) -> None:
         """The session is over."""
 
@@ -147,7 +151,7 @@ class EngineSocket:
     def __init__(self, server: IServer, handshake: Handshake, direct: Any = None) -> None:
         self.server = server
         self.direct = direct
-        self.sid = secrets.token_urlsafe(_SID_BYTES)
+        self.sid = server.sid_prefix + secrets.token_urlsafe(_SID_BYTES)
         self.handshake = handshake
         self._receiver: Any = _NOBODY
         self._carrier: Any = None

@@ -225,7 +225,8 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(run.main(["--peers", "nobody"]), 2)
         self.assertEqual(run.main(["nothing"]), 2)
         self.assertEqual(run.main(["connect-10", "--against", "no-commit"]), 2)
-        self.assertIn("no such peer: nobody; accepted are service, redis, socket.io", told.getvalue())
+        accepted = "service, redis, worker, workers, socket.io"
+        self.assertIn(f"no such peer: nobody; accepted are {accepted}", told.getvalue())
         self.assertIn("'nothing' is no cell", told.getvalue())
         self.assertIn("'no-commit' is no commit", told.getvalue())
 

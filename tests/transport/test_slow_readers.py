@@ -121,6 +121,7 @@ class Polling(SocketIO):
         self.house.clock.advance(0)
         answer = self.peers[0].answer()
         self.waits = answer is None
+        assert answer is None or answer.status == 200, answer.body
         return [] if answer is None else answer.body.decode().split("\x1e")
 
     def texts(self) -> list[str]:
