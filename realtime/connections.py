@@ -32,10 +32,14 @@ class IOutlet(Interface):
 
     transport = Attribute("str. 'websocket' or 'polling': how frames leave now.")
     buffered = Attribute("int. Bytes written and not yet taken by the transport; replay not counted.")
+    behind = Attribute("bool. Whether something waits that the client does not take now.")
     owes_pong = Attribute("bool. Whether the client was pinged and has not answered for a while.")
 
     def write(frame: Frame) -> None:
-        """Send a frame, after all that was written before. Does nothing once closed."""
+        """Send a frame, after all that was written before. Does nothing once closed.
+
+        One that has a `Frame.newest`, and has to wait, takes the place of an older one that waits.
+        """
 
     def attach(batch: IBatch) -> bool:
         """Send what is added to a batch, as if it were written; False if it has to be written."""

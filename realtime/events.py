@@ -19,8 +19,8 @@ from .payload import MAX_DEPTH, is_utf8, too_deep
 class Loss(enum.Enum):
     """What happens to an event when its receiver can't keep up (DESIGN.md section 5).
 
-    MUST is queued up to the byte limit, then the connection is closed and recovers. DROP is left out.
-    LATEST may give way to a newer value of the same thing; so far it is queued like MUST.
+    MUST is queued up to the byte limit, then the connection is closed and recovers. LATEST is queued, too,
+    and gives way to a newer value of the same thing (`newest.Newest`). DROP is left out.
     """
 
     MUST = "must"

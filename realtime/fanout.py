@@ -15,12 +15,10 @@ from .events import Loss, loss_of
 from .journal import Journal
 from .messages import EVERYONE, Audience, Publication, user_room
 from .metrics import Metrics
+from .newest import Newest
 from .rights import PRESENCE, Rights
 from .rooms import Group, Room, Rooms, grouped
 from .wire.session import NOTHING, Frame, ISession
-
-#: Bytes waiting for a connection past which events of loss class ``drop`` are not queued for it.
-DROP_ABOVE: Final = 65536
 
 #: Members of a group from which on they are sent alike what they get: fewer are written to one by one.
 ALIKE_FROM: Final = 4
@@ -74,6 +72,9 @@ class Fanout:
             return
         loss = Loss(publication.loss) if publication.loss else loss_of(publication.event)
         counts: dict[str, int] = {}
+        newest = None
+        if loss is Loss.LATEST:
+            newest = Newest(publication.event, publication.data, publication.channel)
         dropped = 0
         reached: list[Connection] = []
         self._metrics.sending = loss.value
@@ -83,6 +84,7 @@ class Fanout:
             frame = _encoded(session, publication)
             count = 0
             if frame is not NOTHING:
+                frame.newest = newest
                 left_out = {one.outlet for one in without if groups.get(one.encoding) is group}
                 count = len(group.members) - len(left_out)
                 if publication.receipt:
@@ -90,7 +92,7 @@ class Fanout:
                 alike = room is not None and len(group.members) >= ALIKE_FROM
                 outlets = self._alike(group, frame, left_out) if alike else _outlets(group, left_out)
                 if loss is Loss.DROP:
-                    kept = [outlet for outlet in outlets if outlet.buffered <= DROP_ABOVE]
+                    kept = [outlet for outlet in outlets if not outlet.behind]
                     dropped += len(outlets) - len(kept)
                     count -= len(outlets) - len(kept)
                     outlets = kept

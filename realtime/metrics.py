@@ -310,6 +310,12 @@ class Metrics:
             "loss",
             [loss.value for loss in Loss],
         )
+        self._compressed = self._counter(
+            "websockets_compressed", "WebSockets that opened and compress their messages."
+        )
+        self._unread = self._counter(
+            "reads_paused", "Times that a client was not read on because its answers waited."
+        )
         self._refreshes = self._counts("token_refreshes", "Renewals of tokens.", "result", REFRESHES)
         self._sweeps = self._counter("presence_sweeps", "Runs of the presence sweep.")
         self._front_restarts = self._counter(
@@ -327,6 +333,9 @@ class Metrics:
         self._sent_bytes = pairs("sent_bytes", "Bytes of payloads to clients.", SERVER_EVENTS)
         self._dropped = self._counts(
             "messages_dropped", "Events that a slow receiver did without.", "event", SERVER_EVENTS
+        )
+        self._conflated = self._counts(
+            "messages_conflated", "Events that gave way to newer ones.", "event", SERVER_EVENTS
         )
         self._receivers = self._registered(
             Spread("realtime_fanout_receivers", "Receivers of a fan-out on this node.", SIZES)
@@ -618,6 +627,18 @@ class Metrics:
     def slow_consumer(self) -> None:
         """A connection is closed because it does not read what it is sent."""
         self._slow_consumers.add(self.sending)
+
+    def conflated(self, event: str) -> None:
+        """An event that waited for a slow receiver has given way to a newer one."""
+        self._conflated.add(event)
+
+    def compressed(self) -> None:
+        """A WebSocket has opened whose messages are compressed."""
+        self._compressed.add()
+
+    def unread(self) -> None:
+        """A client is not read on, since it does not take its answers."""
+        self._unread.add()
 
     def front_restarted(self) -> None:
         """The process of the gRPC API has ended by itself."""

@@ -78,9 +78,10 @@ from .traces import Traces
 from .transport.accepting import by_turns
 from .transport.assets import Assets
 from .transport.direct import DirectServer
-from .transport.door import DoorFactory
+from .transport.door import DoorFactory, bound_unsent
 from .transport.engine import EngineServer, EngineSocket
 from .transport.flusher import Flusher
+from .transport.neighbours import Neighbours
 from .transport.origins import Origins
 from .transport.polling import PollingResource
 from .transport.site import Site
@@ -93,6 +94,7 @@ from .wire.socketio import SocketIOSession
 from .wire.wamp import WampSession
 from .wire.wamp_codecs import CODECS, Codec
 from .wire.wamp_realm import Realm
+from .workplace import Place
 
 _log = Logger()
 
@@ -105,6 +107,10 @@ STRANGERS: Final = 4096
 
 #: How much of what its control group may use the process has for itself, where nothing else is set.
 MEMORY_SHARE: Final = 0.9
+
+#: Seconds for a worker to reach Redis before it takes connections all the same, and between two looks.
+WELL_WITHIN: Final = 5.0
+LOOK_AGAIN: Final = 0.05
 
 #: The name of the console, and of its mount.
 CONSOLE: Final = "console"
@@ -119,6 +125,7 @@ class Node(MultiService):
     :param wall: seconds since the epoch.
     :param on_ready: called once all ports are bound, with the port of each setting.
     :param descriptors: sockets that listen already, by the setting of the port that each is for.
+    :param place: its place among the workers of a node; None if it is alone.
     :raises ConfigError: the configuration file is wrong.
     """
 
@@ -130,6 +137,7 @@ class Node(MultiService):
         wall: Callable[[], float],
         on_ready: Callable[[Mapping[str, int]], object] = lambda ports: None,
         descriptors: Mapping[str, int] = MappingProxyType({}),
+        place: Place | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -137,8 +145,11 @@ class Node(MultiService):
         self._clock = clock
         self._wall = wall
         self._on_ready = on_ready
-        self._descriptors = descriptors
-        self._ports: dict[str, IListeningPort] = {}
+        self._descriptors = descriptors if place is None else place.descriptors
+        self._place = place
+        self._unix: list[IListeningPort] = []
+        self._retiring = False
+        self._ports: dict[str, Any] = {}
         self._started = False
         self._draining = False
         self._redis: RedisDeployment | None = None
@@ -176,7 +187,7 @@ class Node(MultiService):
         self.receipt_watches = ReceiptWatches(clock, wall, self.receipt_store)
         name, send = send_loop.choose(settings.native_send)
         _log.info("send loop", loop=name)
-        self.flusher = Flusher(clock, send, self.metrics.flushed)
+        self.flusher = Flusher(clock, settings.ws_batch_interval, send=send, flushed=self.metrics.flushed)
         self.fanout = Fanout(
             self.rooms,
             self.guard.policy.rights,
@@ -261,6 +272,9 @@ class Node(MultiService):
             self.pages(),
             {settings.ws_path: self.engine, settings.ws_direct_path: self.direct},
         )
+        if place is not None:
+            neighbours = Neighbours(clock, place.directory, place.prefix)
+            self.engine.neighbours = self.door.neighbours = neighbours
         self.pulse = Pulse(
             clock,
             limit=settings.max_memory_bytes or int(group_limit() * MEMORY_SHARE),
@@ -477,6 +491,7 @@ class Node(MultiService):
             origin_refused=self.guard.origin_refused,
             query_token=settings.ws_query_token,
             compress_from=settings.ws_compression_threshold,
+            flusher=self.flusher,
             counters=self.metrics,
         )
 
@@ -607,6 +622,8 @@ class Node(MultiService):
         try:
             for name, address, port, factory in self._listeners():
                 self._listen(name, address, port, factory)
+            if self._place is not None:
+                self._meet(self._place)
         except ConfigError:
             for bound in self._ports.values():
                 bound.stopListening()
@@ -628,14 +645,23 @@ class Node(MultiService):
         )
         operators: dict[str, tuple[int, Mapping[str, IResource]]] = {
             "API_PORT": (settings.api_port, {"/": api.resource, **self.operator_pages()}),
-            "HEALTH_CHECK_PORT": (
-                settings.health_check_port,
-                {"/": health_resource(self.health)},
-            ),
-            "METRICS_PORT": (settings.metrics_port, {"/": metrics_resource(self.metrics.registry)}),
         }
+        if self._place is None:
+            health, metrics = health_resource(self.health), metrics_resource(self.metrics.registry)
+            operators["HEALTH_CHECK_PORT"] = settings.health_check_port, {"/": health}
+            operators["METRICS_PORT"] = settings.metrics_port, {"/": metrics}
         for name, (port, mounts) in operators.items():
             yield name, settings.api_bind_address, port, self._door(mounts)
+
+    def _meet(self, place: Place) -> None:
+        """Listen for the other workers of the node, and for their parent."""
+        assert self.door.neighbours is not None
+        pages = {"/": health_resource(self.health), "/metrics": metrics_resource(self.metrics.registry)}
+        for path, factory in (
+            (self.door.neighbours.socket(place.prefix), self.door.neighbours.receiver(self.door)),
+            (place.admin, self._door(pages)),
+        ):
+            self._unix.append(self._clock.listenUNIX(path, factory, backlog=BACKLOG, mode=0o600))
 
     def _secured(self, door: DoorFactory) -> IProtocolFactory:
         """The clients' port, over TLS where that is configured."""
@@ -652,6 +678,8 @@ class Node(MultiService):
             max_message=settings.ws_max_message_bytes,
             message_timeout=settings.ws_message_timeout,
             flusher=self.flusher,
+            compress_from=settings.ws_compression_threshold if settings.ws_compression else None,
+            negotiated=self.metrics.compressed,
         )
         return DoorFactory(
             clock=self._clock,
@@ -683,6 +711,7 @@ class Node(MultiService):
             ) from None
         if name == "PORT":
             by_turns(listening, self.reception, self._clock)
+            bound_unsent(getattr(listening, "socket", None))
         self._ports[name] = listening
         _log.info("listening", setting=name, address=address, port=_port(listening))
 
@@ -707,7 +736,27 @@ class Node(MultiService):
         if self.grpc is not None:
             self.grpc.start()
         self.health.phase = Phase.SERVING
+        if self._place is None:
+            self._open()
+        else:
+            # what waits at a worker's port has been let in by its parent: better served late than closed
+            for listening in self._ports.values():
+                listening.stopReading()
+            self._open_once_well(self._clock.seconds() + WELL_WITHIN)
+
+    def _open(self) -> None:
         self._on_ready({name: _port(listening) for name, listening in self._ports.items()})
+
+    def _open_once_well(self, ends: float) -> None:
+        """Take connections once the bus would take publications, or will not soon."""
+        if self.health.phase is not Phase.SERVING:
+            return
+        if self.health.causes() and self._clock.seconds() < ends:
+            self._clock.callLater(LOOK_AGAIN, self._open_once_well, ends)
+            return
+        for listening in self._ports.values():
+            listening.startReading()
+        self._open()
 
     def reload(self) -> Deferred[None]:
         """Read configuration and certificates again, and fetch keys; what is bad changes nothing."""
@@ -721,10 +770,17 @@ class Node(MultiService):
 
     async def _stop(self) -> None:
         self.health.phase = Phase.DRAINING
+        if self._retiring:
+            # another has taken this one's place: what is new is the other's from here on
+            for bound in self._ports.values():
+                await maybeDeferred(bound.stopListening)
+            if self.grpc is not None:
+                await self.grpc.stop()
+            self.drain.skip_settling()
         # the ports stay open until then: long-polling fetches its last messages over new connections,
         # and who is new is refused with a 503
         await self.drain.run()
-        for bound in self._ports.values():
+        for bound in (*self._ports.values(), *self._unix):
             await maybeDeferred(bound.stopListening)
         if self.grpc is not None:
             await self.grpc.stop()
@@ -749,6 +805,10 @@ class Node(MultiService):
             await self._redis.stop()
         await maybeDeferred(super().stopService)
         _log.info("stopped")
+
+    def retire(self) -> None:
+        """Take no connections any more: another is in its place. To be called before its end."""
+        self._retiring = True
 
     def hurry(self) -> None:
         """Let a drain that is under way come to its end."""

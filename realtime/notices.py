@@ -10,8 +10,10 @@ import msgspec
 from .broker.interface import Presence
 from .connections import Connection
 from .errors import RealtimeError
+from .events import SERVER_EVENTS, Loss
 from .messages import Identity, Sequence
 from .metrics import Metrics
+from .newest import Newest
 from .presence import status_payload
 from .queues.interface import Change
 from .wire.session import NOTHING
@@ -105,4 +107,6 @@ class Notices:
         frame = connection.session.event(event, data, sequence)
         connection.reencode()
         if frame is not NOTHING:
+            if SERVER_EVENTS.get(event) is Loss.LATEST:
+                frame.newest = Newest(event, data)
             connection.outlet.write(frame)

@@ -150,6 +150,12 @@ class Settings:
         "Development makes its own secrets and serves this machine only; production needs them set."
         " NODE_ENV is read where this is not set.",
     )
+    workers: int = _set(
+        integer(1, 64, "count"),
+        1,
+        "Processes that serve clients, as one node, on the same ports; more than 1 need REDIS_URL. The"
+        " limits of a node are shared out among them.",
+    )
     realtime_state: str = _set(
         TEXT, "./.realtime", "File in which development mode keeps the secrets that it made."
     )
@@ -235,8 +241,21 @@ class Settings:
     ws_max_pending_events: int = _set(
         COUNT, 64, "Events of one connection that may wait for their turn; past it no more are read."
     )
+    ws_batch_interval: float = _set(
+        milliseconds(0, 1000),
+        0,
+        "Time from one write to clients to the next at least: what comes alone leaves at once, what follows"
+        " within it leaves together at its end. 0: all of one turn of the reactor leaves together.",
+    )
+    ws_compression: bool = _set(
+        BOOLEAN,
+        False,
+        "Whether messages over WebSockets are compressed for clients that offer it (permessage-deflate).",
+    )
     ws_compression_threshold: int = _set(
-        integer(0, unit="bytes"), 1024, "Size from which answers to long-polling are compressed."
+        integer(0, unit="bytes"),
+        1024,
+        "Size from which answers to long-polling are compressed, and messages where WS_COMPRESSION is on.",
     )
 
     native_send: bool = _set(
@@ -599,6 +618,10 @@ def _fault(name: str, given: Mapping[str, tuple[str, str]], why: str) -> str:
 def _conflicts(values: Mapping[str, Any], given: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """Faults of settings that are right by themselves and wrong together, or in this version."""
     yield from _redis(values, given)
+    if values.get("WORKERS", 1) > 1 and not values.get("REDIS_URL"):
+        yield _fault(
+            "WORKERS", given, "workers share their state through Redis; accepted with it is REDIS_URL"
+        )
     if values.get("WS_PATH") and values.get("WS_PATH") == values.get("WS_DIRECT_PATH"):
         yield f"WS_DIRECT_PATH={values['WS_PATH']}: WS_PATH is the same; accepted is a path of its own"
     if values.get("JWT_SECRET") and values.get("JWT_SECRET") == values.get("JWT_REFRESH_SECRET"):

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from twisted.application.service import IService, MultiService
 from twisted.internet import reactor as _reactor
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -30,6 +31,8 @@ from .node import Node
 from .settings import SETTINGS, ConfigError, Settings, load, option, unknown
 from .systemd import descriptors, first_environ, notify, watchdog
 from .tokens import mint
+from .workers import Workers
+from .workplace import DRAIN, HURRY, RETIRE, Parent, place_of
 
 reactor: Final[Any] = _reactor
 log: Final = Logger()
@@ -86,12 +89,16 @@ class Realtime(MultiService):
 
     :param twistd: twistd's own options.
     :param log_format: LOG_FORMAT.
+    :ivar write: takes a line of the log, as it is.
     :ivar reload: what SIGHUP does; it ends the process while there is nothing.
+    :ivar retire: what a worker does first that another takes the place of.
     :ivar hurry: what a second SIGTERM does; it ends the process while there is nothing.
     """
 
+    write: Callable[[str], object] = sys.stdout.write
     reload: Callable[[], object] | None = None
     hurry: Callable[[], object] | None = None
+    retire: Callable[[], object] | None = None
 
     def __init__(self, twistd: Mapping[str, Any], log_format: str = "auto") -> None:
         super().__init__()
@@ -103,7 +110,8 @@ class Realtime(MultiService):
         super().setServiceParent(parent)
         if isinstance(parent, Componentized) and not self._twistd.get("logger"):
             form = text if _for_people(self._twistd, self._log_format) else line
-            parent.setComponent(ILogObserver, Lines(_log_writer(self._twistd), form))
+            self.write = _log_writer(self._twistd)
+            parent.setComponent(ILogObserver, Lines(self.write, form))
 
     def privilegedStartService(self) -> None:
         """Start, while the process may still do all that its first user may."""
@@ -161,23 +169,37 @@ def makeService(
 
     passed = descriptors(first_environ() if environ is os.environ else environ, os.getpid())
 
+    place = place_of(environ)
+    service = Realtime(twistd, settings.log_format)
+    told = None if place is None else Parent(reactor, _words_of_the_parent(service))
+
     def ready(ports: Mapping[str, int]) -> None:
         _collect_rarely()
+        if told is not None:
+            reactor.callWhenRunning(told.ready)
+            return
         reactor.callWhenRunning(_tell_systemd, environ)
         if twistd.get("nodaemon") and not settings.production:
             reactor.callWhenRunning(_greet, settings, ports["PORT"])
 
-    service = Realtime(twistd, settings.log_format)
     # before what the node does then: once it is said to be up a signal may come
     reactor.callWhenRunning(_take_signals, service)
     try:
         given: dict[str, Any] = {"descriptors": passed} if passed else {}
+        if place is not None:
+            # the terminal's signals are the parent's, which passes on what they mean
+            os.setsid()
+            given = {"place": place}
+        elif settings.workers > 1:
+            node = Workers
+            given |= {"environ": environ, "write": lambda line: service.write(line)}  # noqa: PLW0108  it is set later
         made = node(settings, clock=reactor, wall=time.time, on_ready=ready, **given)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     made.setServiceParent(service)
     service.reload = getattr(made, "reload", None)
     service.hurry = getattr(made, "hurry", None)
+    service.retire = getattr(made, "retire", None)
     return service
 
 
@@ -236,9 +258,29 @@ def _take_signals(service: Realtime) -> None:
     then(stop)
 
 
+def _words_of_the_parent(service: Realtime) -> dict[bytes, Callable[[], object]]:
+    """What a worker does at each word of its parent. To be told twice to drain is no hurry."""
+    told: list[bytes] = []
+
+    def drain(word: bytes) -> None:
+        if not told:
+            told.append(word)
+            if word == RETIRE and service.retire is not None:
+                service.retire()
+            _stop("the parent")
+
+    def hurry() -> None:
+        if service.hurry is not None:
+            service.hurry()
+
+    return {DRAIN: lambda: drain(DRAIN), RETIRE: lambda: drain(RETIRE), HURRY: hurry}
+
+
 def _stop(reason: str) -> None:
     log.info("stopping: {reason}", reason=reason)
-    reactor.stop()
+    # a worker may be told by its parent and by a signal
+    with contextlib.suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def _allow_files(wanted: int) -> None:

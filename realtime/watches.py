@@ -107,6 +107,11 @@ class _Tap:
         return found
 
     @property
+    def behind(self) -> bool:
+        found: bool = self.outlet.behind
+        return found
+
+    @property
     def owes_pong(self) -> bool:
         found: bool = self.outlet.owes_pong
         return found

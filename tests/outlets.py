@@ -28,6 +28,7 @@ class MemoryOutlet:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.buffered = 0
+        self.behind = False
         self.owes_pong = False
         self.waiting: list[Callable[[], object]] = []
         self.reading = True

@@ -23,6 +23,7 @@ from realtime.security import LINES
 from realtime.settings import SETTINGS, option
 from realtime.traces import LINES as TRACED
 from realtime.wire.wamp_errors import STANDARD
+from realtime.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -248,7 +249,8 @@ class NameTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         registered = set()
-        for metric in Metrics().registry.collect():
+        parent = WorkerMetrics(2, lambda: 2.0)
+        for metric in (*Metrics().registry.collect(), *parent.registry.collect()):
             registered |= {metric.name, f"{metric.name}_total" if metric.type == "counter" else metric.name}
         for name, word in self.each(r"\b(realtime_(?!plugin|pb2)[a-z_]+)"):
             self.assertIn(word, registered, f"{name}: {word}")

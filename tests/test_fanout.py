@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from realtime.broker.interface import IDelivery
 from realtime.connections import Connection
 from realtime.errors import Close
-from realtime.fanout import DROP_ABOVE, Fanout
+from realtime.fanout import Fanout
 from realtime.journal import Journal
 from realtime.messages import Audience, Publication, user_room
 from realtime.metrics import Metrics
@@ -143,12 +143,27 @@ class FanoutTests(SynchronousTestCase):
 
     def test_droppable(self) -> None:
         """Typing is not queued for who does not keep up; messages are."""
-        a = self.member("a", "r")
-        a.outlet.buffered = DROP_ABOVE + 1
+        a, b = self.member("a", "r"), self.member("b", "r")
+        a.outlet.behind = True
         self.deliver("room:typing", rooms=frozenset("r"))
-        self.assertEqual(self.got(a), [0])
+        self.assertEqual(self.got(a, b), [0, 1])
         self.deliver(rooms=frozenset("r"))
-        self.assertEqual(self.got(a), [1])
+        self.assertEqual(self.got(a, b), [1, 2])
+        value = self.metrics.registry.get_sample_value
+        self.assertEqual(value("realtime_messages_dropped_total", {"event": "room:typing"}), 1)
+
+    def test_newest(self) -> None:
+        """Frames of loss class latest know what they tell the value of; others give way to nothing."""
+        a, b = self.member("a", "r"), self.member("b", "r", encoding="b")
+        self.deliver("ticket:sold", rooms=frozenset("r"))
+        (one,), (other,) = a.outlet.frames, b.outlet.frames
+        self.assertIs(one.newest, other.newest)
+        self.assertEqual(one.newest.event, "ticket:sold")
+        self.deliver(rooms=frozenset("r"))
+        self.assertIsNone(a.outlet.frames[1].newest)
+        made = Publication("room:message", b"{}", Audience(rooms=frozenset("r")), "1", 1000, loss="latest")
+        self.fanout.deliver(made)
+        self.assertEqual(a.outlet.frames[2].newest.event, "room:message")
 
     def test_broken_transport(self) -> None:
         """A transport that fails is closed; the receivers after it get theirs."""

@@ -39,7 +39,7 @@ LEVEL_1 = (
 LEVEL_2 = (
     "connections rooms presence history auth tokens limits moderation heartbeat queueing receipts health"
     " pulse signals keys jwks introspection bans login api_keys security rights policy escalation"
-    " shared_limit folding content spam journal"
+    " shared_limit folding content spam journal newest"
 )
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
@@ -110,11 +110,25 @@ TABLE = (
     Row("ingress", "transport.site transport.assets transport.origins", ""),
     Row("bus bus_health", f"{LEVEL_0} broker metrics journal", "msgspec"),
     Row(
-        "guard node workers",
-        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard",
+        "guard node workers worker_pages",
+        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} bus bus_health guard workplace aggregate",
         "msgspec twisted",
     ),
-    Row("tap cli", f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers", "twisted"),
+    # The parent of several processes, and their places.
+    Row("workplace", "", "msgspec twisted zope.interface"),
+    Row("aggregate", "", ""),
+    Row("shared_ports worker_process", f"{LEVEL_0} workplace", "msgspec twisted"),
+    Row("worker_metrics", "", "prometheus_client"),
+    Row(
+        "workers worker_pages",
+        "shared_ports worker_process worker_pages worker_metrics",
+        "prometheus_client",
+    ),
+    Row(
+        "tap cli",
+        f"{LEVEL_0} {LEVEL_1} {LEVEL_2} {LEVEL_3} {LEVEL_4} node workers workplace",
+        "twisted",
+    ),
 )
 
 #: Who may import the global reactor.
@@ -201,7 +215,8 @@ class ImportTests(SynchronousTestCase):
                 LEVEL_2,
                 LEVEL_3,
                 LEVEL_4,
-                "bus bus_health guard node workers tap cli front v1",
+                "bus bus_health guard node tap cli front v1",
+                "workers workplace worker_process worker_pages worker_metrics shared_ports aggregate",
             ]
         ).split()
         self.assertEqual(len(names), len(set(names)))

@@ -84,6 +84,7 @@ DEFAULTS = {
     "API_KEY": ("", ""),
     "BIND_ADDRESS": ("127.0.0.1", "127.0.0.1"),
     "API_BIND_ADDRESS": ("127.0.0.1", "127.0.0.1"),
+    "WORKERS": ("1", 1),
     "REALTIME_STATE": ("./.realtime", "./.realtime"),
     "JWT_AUDIENCE": ("", ""),
     "JWT_ISSUER": ("", ""),
@@ -99,6 +100,8 @@ DEFAULTS = {
     "WS_QUERY_TOKEN": ("false", False),
     "WS_HANDSHAKE_TIMEOUT": ("5000", 5.0),
     "WS_MESSAGE_TIMEOUT": ("10000", 10.0),
+    "WS_BATCH_INTERVAL": ("0", 0.0),
+    "WS_COMPRESSION": ("false", False),
     "WS_COMPRESSION_THRESHOLD": ("1024", 1024),
     "NATIVE_SEND": ("true", True),
     "WS_MAX_PENDING_EVENTS": ("64", 64),
@@ -228,7 +231,7 @@ class LoadTests(SettingsCase):
             for name, setting in SETTINGS.items()
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
-        settings = self.load(**given, TRUSTED_PROXIES="10.0.0.0/8")
+        settings = self.load(**given, TRUSTED_PROXIES="10.0.0.0/8", REDIS_URL="redis://r")
         for name, text in given.items():
             value = getattr(settings, name.lower())
             self.assertNotEqual(value, getattr(Settings(), name.lower()), name)
@@ -242,7 +245,7 @@ class LoadTests(SettingsCase):
             if isinstance(getattr(Settings(), name.lower()), int | float)
         }
         options: dict[str, str | None] = {option(name): text for name, text in given.items()}
-        more = {"TRUSTED_PROXIES": "10.0.0.0/8"}
+        more = {"TRUSTED_PROXIES": "10.0.0.0/8", "REDIS_URL": "redis://r"}
         found = self.load(options, **dict.fromkeys(given, "wrong"), **more)
         self.assertEqual(found, self.load(**given, **more))
 

@@ -16,6 +16,7 @@ import msgspec
 from ..compiling import compiled
 from ..pair import SENT, Pair, Redis
 from ..process import Server, StartFailed, free_port
+from ..workers import Node
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
 ROOT = Path(__file__).parents[2]
@@ -173,9 +174,16 @@ class Peer(msgspec.Struct, frozen=True):
         Socket.IO.
     """
 
-    start: Callable[..., Server | Pair]
+    start: Callable[..., Server | Pair | Node]
     speaks: str = "socketio"
     ours: bool = False
+
+
+def workers(count: int, checkout: Path = ROOT, settings: Mapping[str, str] | None = None) -> Node:
+    """This service over a Redis of its own, with so many workers."""
+    redis = Redis()
+    settings = {**(settings or {}), "WORKERS": str(count)}
+    return Node(redis, service(checkout, f"redis://127.0.0.1:{redis.port}", settings), count)
 
 
 #: The first is the one that the others are held against.
@@ -183,6 +191,8 @@ PEERS: dict[str, Peer] = {
     "service": Peer(service, ours=True),
     "pure": Peer(pure_service, ours=True),
     "redis": Peer(service_over_redis, ours=True),
+    "worker": Peer(partial(workers, 1), ours=True),
+    "workers": Peer(partial(workers, 2), ours=True),
     "socket.io": Peer(socket_io),
     "socket.io-redis": Peer(partial(socket_io_over_redis, "redis")),
     "socket.io-streams": Peer(partial(socket_io_over_redis, "streams")),

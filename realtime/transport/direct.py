@@ -109,6 +109,11 @@ class DirectServer:
         self._cookie = cookie
         self.heartbeat: Heartbeat[Any] = Heartbeat(clock, ping_interval, ping_timeout, _ping, self._dead)
 
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with: nobody asks for these sessions by their ids."""
+        return ""
+
     def __len__(self) -> int:
         return len(self.sessions)
 

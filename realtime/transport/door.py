@@ -9,7 +9,9 @@ number, in all and per address, and the one that has been silent longest gives w
 
 from __future__ import annotations
 
+import contextlib
 import math
+import socket
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -38,9 +40,10 @@ from ..wire.request import (
     parse,
     too_slow,
 )
+from .neighbours import Neighbours
 from .site import Channel, Request, Site, reason
 from .tls import half_close
-from .websocket import WebSockets, handshake
+from .websocket import WebSockets
 
 #: Seconds that a refused peer has to read the refusal and go.
 LINGER: Final = 2.0
@@ -50,6 +53,10 @@ IDLE: Final = 75.0
 
 #: Seconds for a peer to take an answer that is more than the transport holds.
 DRAIN: Final = 60.0
+
+#: Bytes that the kernel holds for a peer and has not sent: what waits longer waits with us, where it is
+#: counted, and where newer values take the place of older ones. (The default may grow to 4 MB.)
+UNSENT: Final = 131072
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -85,6 +92,10 @@ class IUpgrade(Interface):
         """
 
 
+def _nothing(reason: Failure = connectionDone) -> None:
+    """The end of a connection that is another's."""
+
+
 def _host(address: IAddress | None) -> str:
     return str(getattr(address, "host", ""))
 
@@ -109,6 +120,8 @@ class Door(Protocol):
         self._advancing = False
         self._introduced = True
         self._waits = False
+        self._fresh = True  # no request has come yet
+        self._through = False
 
     # -- the transport
 
@@ -207,6 +220,9 @@ class Door(Protocol):
         self._scanned = 0
         self.factory.read(self)
         head = parse(raw)
+        if self.factory.neighbours is not None and self._hand_on(self.factory.neighbours, head, raw):
+            return False
+        self._fresh = False
         if head.websocket:
             self._upgrade(head)
         else:
@@ -225,6 +241,44 @@ class Door(Protocol):
             self.address = header.address
             self.factory.join_strangers(self)
         return bool(self._data)
+
+    def handed(self, address: str, through: bool = False) -> None:
+        """A neighbour had this connection first, or has it still, and says whose it is."""
+        self._fresh, self._introduced, self._through = False, True, through
+        if address != self.address:
+            self.factory.leave_strangers(self)
+            self.address = address
+            self.factory.join_strangers(self)
+
+    def _hand_on(self, neighbours: Neighbours, head: Head, raw: bytes) -> bool:
+        """Hand a request to the worker that holds its session; False if it is to be answered here."""
+        path = None if self._through else neighbours.owner(head.query)
+        if path is None or head.path.rstrip(b"/") not in self.factory.upgrades:
+            return False
+        data = raw + bytes(self._data)
+        if self._fresh and neighbours.give(path, self.transport, self.address, data):
+            self.transport.unregisterProducer()
+            self._part()
+            return True
+        if not head.websocket:
+            return False  # its resource forwards it
+        self.transport.unregisterProducer()
+        pipe = neighbours.connect(path, self.transport, self.address, data)
+        if pipe is None:
+            self.transport.registerProducer(self, True)
+            return False
+        self._part()
+        self.dataReceived = pipe.near_received  # type: ignore[method-assign]
+        self.connectionLost = pipe.near_lost  # type: ignore[method-assign]
+        return True
+
+    def _part(self) -> None:
+        """The connection is no business of this door any more."""
+        self._deaf = True
+        self._data.clear()
+        self._channel = None
+        self.factory.left(self)
+        self.connectionLost = _nothing  # type: ignore[method-assign]
 
     def _client(self, head: Head) -> str:
         """The address of who has sent this."""
@@ -303,7 +357,7 @@ class Door(Protocol):
             if target is None:
                 raise Refused.by(NotFound())
             handler, subprotocol = target.upgrade(head, self._client(head))
-            opening = handshake(head, subprotocol)
+            opening = self.factory.websockets.opening(head, subprotocol)
         except Refused as refused:
             self._answer(refused.status, refused.body, refused.retry_after)
         except BadRequest:
@@ -378,6 +432,14 @@ class Door(Protocol):
             self.abort()
 
 
+def bound_unsent(listening: Any) -> None:
+    """Let the kernel hold no more than `UNSENT` bytes for whoever connects to this socket."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if listening is not None and option is not None:
+        with contextlib.suppress(OSError):  # a socket of systemd's may be no TCP socket
+            listening.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
+
+
 class DoorFactory(Factory):
     """Makes a `Door` for each connection; their deadlines and their number.
 
@@ -391,6 +453,7 @@ class DoorFactory(Factory):
     :param proxies: those that are believed when they tell a client's address.
     :param proxy_protocol: whether their connections begin with the PROXY protocol.
     :param reception: says when there is time for strangers.
+    :ivar neighbours: the other workers of this node; None where there are none.
     """
 
     noisy = False
@@ -415,6 +478,7 @@ class DoorFactory(Factory):
         self.site = site
         self.headers = b"".join(b"%b: %b\r\n" % header for header in site.headers)
         self.reception = Reception(clock) if reception is None else reception
+        self.neighbours: Neighbours | None = None
         self.proxies = Proxies() if proxies is None else proxies
         self._proxy_protocol = proxy_protocol
         self.websockets = websockets

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..deadlines import Deadlines
@@ -22,6 +21,8 @@ from ..wire.session import Frame
 from .credentials import bearer
 from .door import IUpgrade, Refused
 from .engine_socket import EngineSocket, ICounters, NoCounters
+from .flusher import Flusher
+from .neighbours import Neighbours
 from .origins import Origins, fetch_site
 from .polling_carrier import TEXT, PollingCarrier
 from .site import Request
@@ -32,8 +33,6 @@ POLL_TIMEOUT: Final = 25.0
 
 #: Seconds that a closing session waits for the poll that fetches what was written last.
 FETCH_TIMEOUT: Final = 10.0
-
-_log = Logger()
 
 
 @implementer(IUpgrade)
@@ -50,8 +49,10 @@ class EngineServer:
     :param origin_refused: called with the address that a page of a foreign origin came from.
     :param accept: makes the receiver of a new session.
     :param query_token: whether a token is taken from the query's ``token``.
+    :param flusher: ends the turns; None for one of their own.
     :param compress_from: bytes from which the answer to a poll is compressed.
     :ivar sessions: by sid.
+    :ivar neighbours: the other workers of this node, which have sessions of their own; None without any.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class EngineServer:
         upgrade_timeout: float = 10.0,
         query_token: bool = False,
         compress_from: int = 1024,
+        flusher: Flusher | None = None,
         counters: ICounters | None = None,
     ) -> None:
         self.clock = clock
         self.max_payload = max_payload
         self.max_queue_bytes = max_queue_bytes
+        self.neighbours: Neighbours | None = None
         self.compress_from = compress_from
         self.counters: ICounters = NoCounters() if counters is None else counters
         self.sessions: dict[str, EngineSocket] = {}
@@ -90,12 +93,17 @@ class EngineServer:
         self.probes: Deadlines[Probe] = Deadlines(clock, upgrade_timeout, Probe.cancel)
         self.polls: Deadlines[PollingCarrier] = Deadlines(clock, POLL_TIMEOUT, PollingCarrier.expire)
         self.fetches: Deadlines[EngineSocket] = Deadlines(clock, FETCH_TIMEOUT, EngineSocket.finished)
-        self._stirred: list[PollingCarrier] = []
+        self.flusher = Flusher(clock) if flusher is None else flusher
 
     def __len__(self) -> int:
         return len(self.sessions)
 
     # -- requests
+
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with."""
+        return "" if self.neighbours is None else self.neighbours.sid_prefix
 
     def judge(
         self,
@@ -193,20 +201,6 @@ class EngineServer:
         self.sessions.pop(socket.sid, None)
         self.heartbeat.stop(socket)
         self.fetches.cancel(socket)
-
-    def stir(self, carrier: PollingCarrier) -> None:
-        """Answer the carrier's poll at the end of this turn."""
-        if not self._stirred:
-            self.clock.callLater(0, self._flush)
-        self._stirred.append(carrier)
-
-    def _flush(self) -> None:
-        stirred, self._stirred = self._stirred, []
-        for carrier in stirred:
-            try:
-                carrier.flush()
-            except Exception:
-                _log.failure("a poll could not be answered")
 
     def _enter(self, socket: EngineSocket, carrier: Any) -> None:
         socket.carry(carrier)

@@ -16,7 +16,7 @@ from ..heartbeat import Heartbeat
 from ..messages import Handshake
 from ..wire.engineio import CLOSE, NOOP, Packet, Type, decode
 from ..wire.session import Frame
-from .backlog import Backlog
+from .backlog import Backlog, weight
 
 #: Random bytes of a session id.
 _SID_BYTES: Final = 18
@@ -30,6 +30,10 @@ class ICarrier(Interface):
     name = Attribute("str. 'polling' or 'websocket'.")
     ready = Attribute("bool. Whether `send` may be called now.")
     held = Attribute("bool. Whether it takes nothing from the client.")
+    leaving = Attribute("bool. Whether what waits leaves at the end of this turn.")
+    batches = Attribute(
+        "bool. Whether all it is given waits for the end of the turn, and so is never `ready`."
+    )
 
     def send(frame: Frame) -> None:
         """Send a frame at once."""
@@ -69,6 +73,12 @@ class ICounters(Protocol):
     def slow_consumer(self) -> None:
         """A session is closed because its client does not read."""
 
+    def conflated(self, event: str) -> None:
+        """An event that waited has given way to a newer one."""
+
+    def unread(self) -> None:
+        """A client is not read, since it does not take its answers."""
+
 
 class NoCounters:
     """Counts nothing."""
@@ -79,6 +89,12 @@ class NoCounters:
     def slow_consumer(self) -> None:
         """Not counted."""
 
+    def conflated(self, event: str) -> None:
+        """Not counted."""
+
+    def unread(self) -> None:
+        """Not counted."""
+
 
 class IServer(Protocol):
     """What a session needs of its server."""
@@ -86,6 +102,10 @@ class IServer(Protocol):
     heartbeat: Heartbeat[EngineSocket]
     max_queue_bytes: int
     counters: ICounters
+
+    @property
+    def sid_prefix(self) -> str:
+        """What session ids begin with."""
 
     def ended(self, socket: EngineSocket) -> None:
         """The session is over."""
@@ -103,6 +123,11 @@ class _Nobody:
 
 
 _NOBODY: Final = _Nobody()
+
+
+#: Why a client is not read: the application wants it so; it does not take the answers to what it sends.
+_ASKED: Final = 1
+_ANSWERS: Final = 2
 
 
 class _State(enum.Enum):
@@ -125,20 +150,21 @@ class EngineSocket:
     """
 
     __slots__ = (
-        *("_backlog", "_carrier", "_closing", "_probe", "_receiver", "_state"),
+        *("_backlog", "_carrier", "_closing", "_holds", "_probe", "_receiver", "_state"),
         *("direct", "handshake", "server", "sid"),
     )
 
     def __init__(self, server: IServer, handshake: Handshake, direct: Any = None) -> None:
         self.server = server
         self.direct = direct
-        self.sid = secrets.token_urlsafe(_SID_BYTES)
+        self.sid = server.sid_prefix + secrets.token_urlsafe(_SID_BYTES)
         self.handshake = handshake
         self._receiver: Any = _NOBODY
         self._carrier: Any = None
         self._probe: Any = None
         self._backlog: Backlog | None = None
         self._closing: Close | None = None
+        self._holds = 0
         self._state = _State.OPEN
 
     # -- IOutlet
@@ -153,6 +179,12 @@ class EngineSocket:
     def buffered(self) -> int:
         """Bytes that wait for the transport, without replays."""
         return 0 if self._backlog is None else self._backlog.size
+
+    @property
+    def behind(self) -> bool:
+        """Whether something waits that the client does not take now."""
+        carrier = self._carrier
+        return not carrier.leaving and (self._backlog is not None or not (carrier.ready or carrier.batches))
 
     @property
     def owes_pong(self) -> bool:
@@ -170,10 +202,13 @@ class EngineSocket:
             self._carrier.send(frame)
             return
         backlog = self._waiting()
-        waited = backlog.size
-        backlog.add(frame)
+        newest = frame.newest
+        if newest is None:
+            backlog.add(frame)
+        elif backlog.renew(frame, newest.key):
+            self.server.counters.conflated(newest.event)
         # One large frame by itself says nothing of how fast the client reads.
-        if waited and backlog.size > self.server.max_queue_bytes:
+        if backlog.size > self.server.max_queue_bytes and backlog.size > weight(frame):
             self.server.counters.slow_consumer()
             self.close(Close.SLOW_CONSUMER)
         else:
@@ -223,11 +258,11 @@ class EngineSocket:
 
     def pause_reading(self) -> None:
         """Take nothing more from the client until `resume_reading`."""
-        self._carrier.hold()
+        self._hold(_ASKED)
 
     def resume_reading(self) -> None:
-        """Read on."""
-        self._carrier.release()
+        """Read on, unless the client does not take its answers."""
+        self._release(_ASKED)
 
     # -- for the carriers
 
@@ -269,6 +304,7 @@ class EngineSocket:
             return None
         if frame is None:
             self._backlog = None
+            self._release(_ANSWERS)
         return frame
 
     @property
@@ -310,6 +346,9 @@ class EngineSocket:
         except Exception:
             _log.failure("a receiver failed")
             self.close(Close.INTERNAL)
+        if self._backlog is not None and not self._holds & _ANSWERS and self._clogged():
+            self.server.counters.unread()
+            self._hold(_ANSWERS)
 
     def end(self, reason: str, close: Close | None = None, *, last: Frame = CLOSE) -> None:
         """The session is over, now.
@@ -383,6 +422,26 @@ class EngineSocket:
             carrier.finish(self._closing)
         else:
             carrier.stir()
+
+    def _clogged(self) -> bool:
+        """Whether the client sends, and does not take what it is answered.
+
+        A poll ends with the answers of one turn, and the next is on its way: that some wait says nothing.
+        """
+        if self._state is not _State.OPEN or self._carrier.leaving:
+            return False
+        return self.transport != "polling" or self.buffered > self.server.max_queue_bytes // 4
+
+    def _hold(self, why: int) -> None:
+        if not self._holds:
+            self._carrier.hold()
+        self._holds |= why
+
+    def _release(self, why: int) -> None:
+        if self._holds & why:
+            self._holds &= ~why
+            if not self._holds:
+                self._carrier.release()
 
     def _waiting(self) -> Backlog:
         if self._backlog is None:

@@ -20,6 +20,8 @@ _log = Logger()
 class Flusher:
     """Ends each turn by flushing who has something to say.
 
+    :param interval: seconds from one flush to the next at least: what comes alone leaves with its turn,
+        what comes in quick succession leaves together.
     :param send: sends what many get alike.
     :param flushed: called with how many sockets were written to in a turn.
     """
@@ -27,17 +29,22 @@ class Flusher:
     def __init__(
         self,
         clock: IReactorTime,
+        interval: float = 0.0,
+        *,
         send: ISendLoop = send_to_all,
         flushed: Callable[[int], object] = lambda sockets: None,
     ) -> None:
         self._clock = clock
+        self._interval = interval
+        self._next = 0.0
         self._send = send
         self._flushed = flushed
         self._dirty: list[IFlushed] = []
 
     def add(self, flushed: IFlushed) -> None:
         if not self._dirty:
-            self._clock.callLater(0, self._flush)
+            wait = max(0.0, self._next - self._clock.seconds()) if self._interval else 0
+            self._clock.callLater(wait, self._flush)
         self._dirty.append(flushed)
 
     def batch(self) -> Batch:
@@ -47,6 +54,8 @@ class Flusher:
         return batch
 
     def _flush(self) -> None:
+        if self._interval:
+            self._next = self._clock.seconds() + self._interval
         dirty, self._dirty = self._dirty, []
         sockets = 0
         for flushed in dirty:

@@ -6,11 +6,14 @@ import math
 import re
 from typing import Final
 
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from ..wire.engineio import Fault
+from . import local
 from .door import Refused
 from .engine import EngineServer
 from .origins import fetch_site
@@ -18,6 +21,11 @@ from .site import IEarly, Request
 
 #: Names of header fields that a page asks to send.
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+( *, *[!#$%&'*+.^_`|~0-9A-Za-z-]+){0,31}")
+
+#: Fields that are of one connection only, or told otherwise.
+_OWN_FIELDS: Final = frozenset(
+    (b"connection", b"content-length", b"date", b"expect", b"transfer-encoding", b"x-forwarded-for")
+)
 
 #: Seconds for which a browser may remember that it may send such requests.
 _PREFLIGHT_AGE: Final = b"600"
@@ -47,6 +55,11 @@ class PollingResource(Resource):
             self._preflight(request, self._server.allows(told))
             return False
         query = request.uri.partition(b"?")[2]
+        neighbours = self._server.neighbours
+        elsewhere = None if neighbours is None else neighbours.owner(query)
+        if elsewhere is not None:
+            request.found = elsewhere
+            return True
         try:
             asked = self._server.judge(
                 query,
@@ -71,6 +84,9 @@ class PollingResource(Resource):
 
     def render(self, request: Request) -> int:
         """Answer the request, now or when there is something to say."""
+        if isinstance(request.found, str):
+            self._forward(request, request.found)
+            return NOT_DONE_YET
         asked, carrier = request.found
         if carrier is None:
             origin, authorization = request.getHeader(b"origin"), request.getHeader(b"authorization")
@@ -81,6 +97,39 @@ class PollingResource(Resource):
         else:
             carrier.poll(request)
         return NOT_DONE_YET
+
+    def _forward(self, request: Request, path: str) -> None:
+        """Let the worker answer that holds the session."""
+        neighbours = self._server.neighbours
+        assert neighbours is not None
+        fields = [
+            (name, value)
+            for name, values in request.requestHeaders.getAllRawHeaders()
+            if name.lower() not in _OWN_FIELDS
+            for value in values
+        ]
+        sent = local.request(request.method, request.uri, fields, request.content.read())
+        answer = neighbours.forward(path, request.client, sent)
+        request.lost = answer.cancel
+        answer.addCallbacks(
+            self._forwarded, self._not_there, callbackArgs=(request,), errbackArgs=(request,)
+        )
+
+    @staticmethod
+    def _forwarded(answer: local.Answer, request: Request) -> None:
+        request.lost = None
+        for name, value in answer.fields:
+            if name.lower() not in _OWN_FIELDS:
+                request.responseHeaders.setRawHeaders(name, [value])
+        if answer.status == 200:
+            request.channel.prove()
+        request.answer(answer.status, answer.body, answer.get(b"content-type") or b"application/json")
+
+    @staticmethod
+    def _not_there(failure: Failure, request: Request) -> None:
+        failure.trap(local.NoAnswer, CancelledError)
+        request.lost = None
+        request.answer(Fault.UNKNOWN_SID.status, Fault.UNKNOWN_SID.body)
 
     def _share(self, request: Request, origin: bytes | None) -> None:
         request.setHeader(b"Vary", b"Origin")

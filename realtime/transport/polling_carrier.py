@@ -9,12 +9,13 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from ..connections import IBatch
+from ..connections import IBatch, IFlushed
 from ..deadlines import Deadlines
 from ..errors import Close, ProtocolError
 from ..wire.engineio import CLOSE, NOOP, SEPARATOR, Fault, Type, decode_part, parts
 from ..wire.session import Frame
 from .engine_socket import EngineSocket, ICarrier
+from .flusher import Flusher
 from .site import Request
 
 #: Bytes of a replay that go into one answer.
@@ -38,9 +39,7 @@ class IPollingServer(Protocol):
     compress_from: int
     polls: Deadlines[PollingCarrier]
     fetches: Deadlines[EngineSocket]
-
-    def stir(self, carrier: PollingCarrier) -> None:
-        """Answer the carrier's poll at the end of this turn."""
+    flusher: Flusher
 
 
 def accepts_gzip(request: Request) -> bool:
@@ -53,7 +52,7 @@ def accepts_gzip(request: Request) -> bool:
     return False
 
 
-@implementer(ICarrier)
+@implementer(ICarrier, IFlushed)
 class PollingCarrier:
     """Long-polling: one request that waits for packets, one at a time that brings some.
 
@@ -62,6 +61,7 @@ class PollingCarrier:
 
     name = "polling"
     ready = False
+    batches = True
     __slots__ = ("_inbox", "_paced", "_poll", "_post", "_running", "_server", "_socket", "_stirred", "held")
 
     def __init__(self, server: IPollingServer, socket: EngineSocket) -> None:
@@ -78,6 +78,11 @@ class PollingCarrier:
 
     # -- for the session
 
+    @property
+    def leaving(self) -> bool:
+        """Whether a poll waits, which takes all there is at the end of this turn."""
+        return self._poll is not None
+
     def send(self, frame: Frame) -> None:
         """Never called: a poll takes all that waits."""
         raise RuntimeError("long-polling sends what waits")
@@ -93,7 +98,7 @@ class PollingCarrier:
         """Answer the poll that waits, at the end of this turn."""
         if self._poll is not None and not self._stirred:
             self._stirred = True
-            self._server.stir(self)
+            self._server.flusher.add(self)
 
     def finish(self, close: Close) -> None:
         """Close with the poll that waits, or with the next."""

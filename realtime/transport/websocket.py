@@ -7,6 +7,7 @@ head of our own making. Autobahn's timers are not used: every deadline here is o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import txaio
@@ -23,6 +24,7 @@ from ..connections import IFlushed
 from ..deadlines import Deadlines
 from ..errors import Close
 from ..wire.request import BadRequest, Head
+from . import compression
 from .batch import Batch
 from .direct_write import EARLY, write
 from .flusher import Flusher
@@ -86,10 +88,11 @@ class IWebSocketHandler(Interface):
         """
 
 
-def handshake(head: Head, protocol: str | None = None) -> bytes:
+def handshake(head: Head, protocol: str | None = None, extension: str | None = None) -> bytes:
     """The opening handshake that stands for a checked request: only what RFC 6455 needs is in it.
 
     :param protocol: the subprotocol chosen from those the client offers.
+    :param extension: the offer chosen from those of extensions.
     :raises BadRequest: the request is no opening handshake of WebSocket version 13.
     """
     key = head.get(b"sec-websocket-key")
@@ -98,6 +101,8 @@ def handshake(head: Head, protocol: str | None = None) -> bytes:
     if head.get(b"sec-websocket-version") != b"13":
         raise BadRequest(426, "websocket.version", "only WebSocket version 13 is spoken here")
     offered = b"" if protocol is None else b"Sec-WebSocket-Protocol: " + protocol.encode() + b"\r\n"
+    if extension is not None:
+        offered += b"Sec-WebSocket-Extensions: " + extension.encode() + b"\r\n"
     return (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n" + offered + b"\r\n"
@@ -152,6 +157,7 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     :ivar handler: where messages go; may be replaced while the socket is open.
     :ivar is_full: whether the transport holds as much as it should.
+    :ivar deflates: bytes from which messages to it are compressed; None where that was not negotiated.
     """
 
     # client-caused mishaps are no news; those of a handler are logged below
@@ -165,10 +171,14 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
     failedByMe: bool
     message_data: Any
     inside_message: bool
+    _perMessageCompress: Any
+    _isMessageCompressed: bool
     current_frame: Any
     maxMessagePayloadSize: int
     handler: Any = None
     is_full = False
+    deflates: int | None = None
+    _inflated = 0
     _opened = False
     _held = False
     _resting = False
@@ -361,6 +371,10 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self.__dict__ = {
             name: value for name, value in own.items() if value is not _SETTLED.get(name, _HANDSHAKE)
         }
+        if self._perMessageCompress is not None:
+            self._perMessageCompress = compression.Inflater()
+            self.deflates = self.factory.compress_from
+            self.factory.negotiated()
         self._opened = True
         self._guarded(self.handler.opened, self)
 
@@ -389,9 +403,20 @@ class WebSocket(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageEnd(self) -> None:
         # not Autobahn's, which makes Deferreds for listeners that nobody adds
-        if not self.failedByMe:
-            self.onMessage(b"".join(self.message_data), self.message_is_binary)
-        self.message_data = None
+        message, self.message_data = self.message_data, None
+        if self.failedByMe:
+            return
+        payload = b"".join(message)
+        if self._isMessageCompressed:
+            self._count_inflated(len(payload))
+        self.onMessage(payload, self.message_is_binary)
+
+    def _count_inflated(self, size: int) -> None:
+        """A little may become much: let the others have their turn all the same."""
+        self._inflated += size
+        if self._inflated > compression.PER_TURN and not self._resting:
+            self._inflated = 0
+            self._rest()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._guarded(self.handler.received, payload if isBinary else payload.decode())
@@ -526,6 +551,8 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
     :param max_message: bytes of a message at most.
     :param message_timeout: seconds for a message, once begun, to arrive whole.
     :param flusher: ends the turns; None for one of their own.
+    :param compress_from: bytes from which messages are compressed for who offers it; None for never.
+    :ivar negotiated: called for each WebSocket that is compressed.
     :ivar countConnections: how many there are.
     """
 
@@ -538,6 +565,8 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         max_message: int,
         message_timeout: float,
         flusher: Flusher | None = None,
+        compress_from: int | None = None,
+        negotiated: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.setProtocolOptions(
@@ -549,7 +578,10 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
             maxMessagePayloadSize=max_message,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,
+            perMessageCompressionAccept=compression.accept,
         )
+        self.compress_from = compress_from
+        self.negotiated = negotiated
         self.clock = clock
         self.closings: Deadlines[WebSocket] = Deadlines(clock, CLOSE_TIMEOUT, WebSocket.expire)
         self.flusher = Flusher(clock) if flusher is None else flusher
@@ -560,6 +592,14 @@ class WebSockets(WebSocketServerFactory):  # type: ignore[misc]
         options |= {"CONFIG_ATTRS": (), "factory": self, "trafficStats": TrafficStats(), **_SETTLED}
         options["__slots__"] = _HOT
         self._made = type("WebSocket", (WebSocket,), options)
+
+    def opening(self, head: Head, subprotocol: str | None) -> bytes:
+        """The opening handshake of a checked request.
+
+        :raises BadRequest: it is none.
+        """
+        extension = None if self.compress_from is None else compression.offered(head)
+        return handshake(head, subprotocol, extension)
 
     def make(self, handler: Any, subprotocol: str | None = None) -> WebSocket:
         """A protocol, not yet connected, whose events go to this handler."""

@@ -36,7 +36,9 @@ class WebSocketCarrier:
     """
 
     name = "websocket"
-    __slots__ = ("_server", "_socket", "_websocket", "held", "ready")
+    leaving = False  # what waits does so because the transport takes nothing
+    batches = False
+    __slots__ = ("_deflates", "_server", "_socket", "_websocket", "held", "ready")
 
     def __init__(self, server: IOpened, socket: EngineSocket, websocket: WebSocket | None = None) -> None:
         self._server = server
@@ -45,18 +47,20 @@ class WebSocketCarrier:
         self._socket: Any = socket
         self.held = False
         self._websocket: Any = websocket
+        self._deflates = None if websocket is None else websocket.deflates
         self.ready = websocket is not None and not websocket.is_full
 
     # -- for the session
 
     def send(self, frame: Frame) -> None:
         """Send a frame now."""
-        self._websocket.send(frame.websocket)
+        deflates = self._deflates
+        self._websocket.send(frame.websocket if deflates is None else frame.deflated(deflates))
 
     def attach(self, batch: IBatch) -> bool:
         """Send what is added to a batch; False if something else is to be sent before."""
-        attached: bool = self._websocket.attach(batch)
-        return attached
+        # A batch is not compressed.
+        return self._deflates is None and bool(self._websocket.attach(batch))
 
     def detach(self, batch: IBatch) -> None:
         """Send no more of what is added to a batch."""
@@ -77,7 +81,7 @@ class WebSocketCarrier:
             frame = socket.take()
             if frame is None:
                 break
-            self._websocket.send(frame.websocket)
+            self.send(frame)
         if socket.closing is not None and not socket.waits:
             self._websocket.end(socket.closing.number, socket.closing.reason)
 
@@ -107,6 +111,7 @@ class WebSocketCarrier:
 
     def opened(self, websocket: WebSocket) -> None:
         self._websocket = websocket
+        self._deflates = websocket.deflates
         self.ready = not websocket.is_full
         self._server.opened(self._socket, self)
 

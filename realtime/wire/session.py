@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64encode
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Hashable, Iterable
+from typing import Final, Protocol
 
 import msgspec
 from zope.interface import Attribute, Interface
@@ -15,6 +16,11 @@ from ..messages import Ack, Command, Placed, Publication, Sequence
 TEXT = 1
 BINARY = 2
 PING = 9
+
+#: The window of compressed messages: 2 to this power, in bytes; and how much memory the making takes, of 9.
+#: Small, since every message is compressed by itself, and most peers' windows are at least as large.
+WINDOW: Final = 12
+_EFFORT: Final = 5
 
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
@@ -27,18 +33,42 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
 
 
+def deflated_frame(opcode: int, payload: bytes) -> bytes:
+    """One whole message, compressed by itself (RFC 7692 section 7.2.1); as it is where that is shorter."""
+    deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -WINDOW, _EFFORT)
+    made = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    # what every message would end in, the peer adds
+    if len(made) - 4 >= len(payload):
+        return websocket_frame(opcode, payload)
+    return websocket_frame(0x40 | opcode, made[:-4])
+
+
+class INewest(Protocol):
+    """What a frame tells the value of."""
+
+    event: str
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two frames of which the later makes the earlier one worthless."""
+
+
 class Frame:
     """One encoded message, shared by all receivers of one encoding.
 
     :ivar text: the text part, UTF-8.
     :ivar attachments: binary parts that follow it.
+    :ivar newest: while it waits it gives way to a newer frame that tells the value of the same; None for
+        one that does not (loss class ``latest``, DESIGN.md section 5).
     """
 
-    __slots__ = ("_polling", "_websocket", "attachments", "text")
+    __slots__ = ("_deflated", "_polling", "_websocket", "attachments", "newest", "text")
 
     def __init__(self, text: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         self.text = text
         self.attachments = attachments
+        self.newest: INewest | None = None
+        self._deflated: bytes | None = None
         self._websocket: bytes | None = None
         self._polling: bytes | None = None
 
@@ -52,6 +82,26 @@ class Frame:
                 made += websocket_frame(BINARY, attachment)
             self._websocket = made
         return made
+
+    def deflated(self, threshold: int) -> bytes:
+        """The bytes for a WebSocket on which permessage-deflate was negotiated; made once.
+
+        :param threshold: bytes from which a message is compressed; the same whenever it is asked for.
+        """
+        made = self._deflated
+        if made is None:
+            made = self._deflated = self._deflate(threshold)
+        return made
+
+    def _deflate(self, threshold: int) -> bytes:
+        parts = [(TEXT, self.text)] if self.text else []
+        parts += [(BINARY, attachment) for attachment in self.attachments]
+        if all(len(part) < threshold for _, part in parts):
+            return self.websocket
+        return b"".join(
+            websocket_frame(opcode, part) if len(part) < threshold else deflated_frame(opcode, part)
+            for opcode, part in parts
+        )
 
     @property
     def polling(self) -> bytes:
@@ -72,6 +122,7 @@ class Several(Frame):
     def __init__(self, frames: Iterable[Frame]) -> None:
         self._frames = frames = tuple(frames)
         super().__init__(b"".join(frame.text for frame in frames))
+        self._frames = frames
         self.attachments = tuple(part for frame in frames for part in frame.attachments)
         self._websocket = b"".join(frame.websocket for frame in frames)
 
@@ -82,6 +133,9 @@ class Several(Frame):
             self._polling = b"\x1e".join(frame.polling for frame in self._frames)
         return self._polling
 
+    def _deflate(self, threshold: int) -> bytes:
+        return b"".join(frame.deflated(threshold) for frame in self._frames)
+
 
 class Control(Frame):
     """A WebSocket ping."""
@@ -90,7 +144,7 @@ class Control(Frame):
 
     def __init__(self) -> None:
         super().__init__(b"")
-        self._websocket = websocket_frame(PING, b"")
+        self._websocket = self._deflated = websocket_frame(PING, b"")
 
 
 #: Stands for a publication that does not concern those who share an encoding: nothing is written.

@@ -12,9 +12,16 @@ from typing import Any
 from autobahn.twisted.component import Component
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.types import PublishOptions, SubscribeOptions
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponseAccept
 from twisted.internet import reactor, stdio
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.protocols.basic import LineReceiver
+
+#: Offer permessage-deflate, and take what the service makes of that.
+COMPRESSION = {
+    "per_message_compression_offers": [PerMessageDeflateOffer()],
+    "per_message_compression_accept": PerMessageDeflateResponseAccept,
+}
 
 
 def event_of(topic: str) -> str:
@@ -42,6 +49,7 @@ class Socket:
             "serializers": [options.get("serializer", "json")],
             "initial_retry_delay": 0.02,
             "max_retry_delay": 0.1,
+            "options": COMPRESSION if options.get("compression") else {},
         }
         ticket = {"authid": "whoever", "ticket": options["token"]}
         self.component = Component(

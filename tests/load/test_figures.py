@@ -259,7 +259,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(run.main(["nothing"]), 2)
         self.assertEqual(run.main(["connect-10", "--against", "no-commit"]), 2)
         self.assertEqual(run.main(["connect-10", "--against", "HEAD", "--peers", "nats"]), 2)
-        self.assertIn("no such peer: nobody; accepted are service, pure, redis, socket.io", told.getvalue())
+        self.assertIn("no such peer: nobody; accepted are service, pure, redis, worker", told.getvalue())
         self.assertIn("'nothing' is no cell", told.getvalue())
         self.assertIn("'no-commit' is no commit", told.getvalue())
 

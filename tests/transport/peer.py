@@ -17,6 +17,7 @@ from zope.interface import implementer
 from realtime.connections import IReceiver
 from realtime.transport.door import Door, DoorFactory
 from realtime.transport.engine import EngineServer, EngineSocket
+from realtime.transport.flusher import Flusher
 from realtime.transport.origins import Origins
 from realtime.transport.polling import PollingResource
 from realtime.transport.site import Site
@@ -275,6 +276,8 @@ class Counters:
     def __init__(self) -> None:
         self.refused: list[str] = []
         self.slow = 0
+        self.given_way: list[str] = []
+        self.paused = 0
 
     def handshake_refused(self, code: str) -> None:
         self.refused.append(code)
@@ -282,11 +285,17 @@ class Counters:
     def slow_consumer(self) -> None:
         self.slow += 1
 
+    def conflated(self, event: str) -> None:
+        self.given_way.append(event)
+
+    def unread(self) -> None:
+        self.paused += 1
+
 
 class World:
     """A client port with Engine.IO under ``/engine.io``, on a clock."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, compress_from: int | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.recorders: list[Recorder] = []
         self.counters = Counters()
@@ -298,14 +307,17 @@ class World:
             "origins": Origins(["https://app.example.com"]),
             "accept": self.accept,
             "counters": self.counters,
+            "batch_interval": 0.0,
         }
         door: dict[str, Any] = {"head_timeout": 5.0, "body_timeout": 10.0}
         for name, value in options.items():
             (engine if name in engine or name in ("admit", "query_token", "origin_refused") else door)[
                 name
             ] = value
+        engine["flusher"] = flusher = Flusher(self.clock, engine.pop("batch_interval"))
+        sending = {"flusher": flusher, "compress_from": compress_from}
         self.engine = EngineServer(clock=self.clock, **engine)
-        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0)
+        self.websockets = WebSockets(self.clock, max_message=100_000, message_timeout=10.0, **sending)
         self.factory = DoorFactory(
             clock=self.clock,
             site=Site({"/engine.io": PollingResource(self.engine)}),

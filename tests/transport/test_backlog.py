@@ -63,6 +63,65 @@ class BacklogTests(SynchronousTestCase):
         self.assertIsNone(backlog.take())
         self.assertEqual(reached[-1], "nothing")
 
+    def test_newer_values(self) -> None:
+        """A newer value goes to the end, and the older one of its key goes; all else keeps its order."""
+        backlog = Backlog()
+        one, two, three, four, five = frames(5)
+        self.assertFalse(backlog.renew(one, "a"))
+        backlog.add(two)
+        self.assertFalse(backlog.renew(three, "b"))
+        self.assertTrue(backlog.renew(four, "a"))
+        self.assertEqual(backlog.size, sum(map(weight, (two, three, four))))
+        self.assertIs(backlog.take(), two)
+        self.assertIs(backlog.take(), three)
+        self.assertFalse(backlog.renew(five, "b"), "the older one has left")
+        self.assertEqual(list(iter(backlog.take, None)), [four, five])
+        self.assertEqual(backlog.size, 0)
+
+    def test_before_a_replay(self) -> None:
+        """The place of a value that went does not hide that a replay is next."""
+        backlog = Backlog()
+        one, two, three = frames(3)
+        backlog.renew(one, "a")
+        backlog.replay([two])
+        backlog.renew(three, "a")
+        self.assertTrue(backlog.replaying)
+        self.assertEqual(list(iter(backlog.take, None)), [two, three])
+        self.assertFalse(backlog.replaying)
+
+    def test_values_without_end(self) -> None:
+        """Values that replace each other take no more room however many they are."""
+        backlog = Backlog()
+        must = [Frame(b"%d" % number) for number in range(10)]
+        for frame in must:
+            backlog.add(frame)
+        for number in range(10_000):
+            backlog.renew(Frame(b"x" * 50), number % 3)
+            self.assertLess(len(backlog._items), 100)
+        self.assertEqual(backlog.size, 10 + 150)
+        self.assertEqual(list(iter(backlog.take, None))[:10], must)
+
+    @unhurried
+    @given(strategies.lists(strategies.one_of(strategies.none(), strategies.integers(-1, 3)), max_size=200))
+    def test_any_order(self, steps: list[int | None]) -> None:
+        """As a list would have it: none takes the first, -1 adds, a number renews that key."""
+        backlog = Backlog()
+        model: list[tuple[int | None, Frame]] = []
+        for place, step in enumerate(steps):
+            frame = Frame(b"%d" % place)
+            if step is None:
+                self.assertIs(backlog.take(), model.pop(0)[1] if model else None)
+            elif step < 0:
+                backlog.add(frame)
+                model.append((None, frame))
+            else:
+                older = [item for item in model if item[0] == step]
+                self.assertEqual(backlog.renew(frame, step), bool(older))
+                model = [item for item in model if item[0] != step]
+                model.append((step, frame))
+            self.assertEqual(backlog.size, sum(weight(frame) for _, frame in model))
+        self.assertEqual(list(iter(backlog.take, None)), [frame for _, frame in model])
+
     @unhurried
     @given(strategies.lists(strategies.one_of(strategies.none(), strategies.integers(0, 4)), max_size=12))
     def test_any_mixture(self, steps: list[int | None]) -> None:

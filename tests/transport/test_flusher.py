@@ -41,6 +41,31 @@ class FlusherTests(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual((len(flushed), counts), (2, [2]))
 
+    def test_interval(self) -> None:
+        """What comes alone leaves with its turn; what follows soon leaves together, a little later."""
+        clock, flushed = Clock(), []
+
+        class One:
+            def flush(self) -> int:
+                flushed.append(clock.seconds())
+                return 1
+
+        clock.advance(100)
+        flusher, one = Flusher(clock, 0.02), One()
+        flusher.add(one)
+        clock.advance(0)
+        self.assertEqual(flushed, [100])
+        for _ in range(5):
+            clock.advance(0.003)
+            flusher.add(one)
+        self.assertEqual(flushed, [100])
+        clock.advance(0.005)
+        self.assertEqual(flushed[1:], [clock.seconds()] * 5)
+        clock.advance(0.02)
+        flusher.add(one)
+        clock.advance(0)
+        self.assertEqual(flushed[-1], clock.seconds(), "it was quiet since")
+
     def test_one_that_fails(self) -> None:
         """One broken transport does not cost the others their turn."""
         clock, flushed = Clock(), []
