@@ -28,11 +28,14 @@ from .moderation import Moderation
 from .notices import Notices
 from .presence import member_payload
 from .queueing import Queueing
+from .readings import Readings
 from .rights import Rights
 from .rooms import Rooms, Typing, check_number
 from .sessions import Sessions
 from .signals import Preferred
 from .user_endings import UserEndings
+
+_NONE: Final = msgspec.Raw(b"[]")
 
 Fields = dict[str, Any]
 
@@ -114,6 +117,9 @@ class Handlers:
         self._max_rooms = max_rooms
         self._max_history = max_history
         self._max_history_bytes = max_history_bytes
+        # A room fills within seconds once its event begins: thousands are told the same at a time.
+        self._members = Readings(lambda room: Deferred.fromCoroutine(self._read_members(room)))
+        self._newest = Readings(lambda room: Deferred.fromCoroutine(self._read_newest(room)))
         self._typing = Typing(clock, typing_timeout, self._stopped_typing)
         self.table: Final[dict[str, Handler]] = {
             "auth:login": _waiting(self._auth_login),
@@ -192,27 +198,30 @@ class Handlers:
 
     async def _join_answer(self, identity: Identity, join: events.RoomJoin, joined: Joined) -> Outcome:
         room = join.room_id
-        members = await self._store.members(room) if self._rights.may("presence", identity, room) else []
-        fields: Fields = {
-            "roomId": room,
-            "members": [member_payload(presence) for presence in members],
-            "position": joined.position,
-        }
-        shown: Sequence[Publication] | None = None
+        members = await self._members.ask(room) if self._rights.may("presence", identity, room) else _NONE
+        fields: Fields = {"roomId": room, "members": members, "position": joined.position}
         if not self._rights.may("history", identity, room):
-            return {**fields, "history": []}
+            return {**fields, "history": _NONE}
         if join.position is not None:
             missed = await self._broker.missed(room, join.position)
             if missed is not None:
                 missed = list(history.present(missed, self._wall()))
-            if missed is not None and len(self._fit(missed, newest=True)) == len(missed):
-                shown = missed
-            fields["recovered"] = shown is not None
-        if shown is None:
-            page = await self._broker.history(room, None, None, self._max_history)
-            shown = self._fit(history.present(page.publications, self._wall()), newest=True)
-        fields["history"] = history.messages(shown)
-        return Answer(fields, binary=history.binary(shown))
+            whole = missed is not None and len(self._fit(missed, newest=True)) == len(missed)
+            fields["recovered"] = whole
+            if missed is not None and whole:
+                fields["history"] = history.messages(missed)
+                return Answer(fields, binary=history.binary(missed))
+        fields["history"], binary = await self._newest.ask(room)
+        return Answer(fields, binary=binary)
+
+    async def _read_members(self, room: str) -> msgspec.Raw:
+        members = await self._store.members(room)
+        return msgspec.Raw(msgspec.json.encode([member_payload(presence) for presence in members]))
+
+    async def _read_newest(self, room: str) -> tuple[msgspec.Raw, bool]:
+        page = await self._broker.history(room, None, None, self._max_history)
+        shown = self._fit(history.present(page.publications, self._wall()), newest=True)
+        return history.messages(shown), history.binary(shown)
 
     def _fit(self, publications: Sequence[Publication], *, newest: bool) -> Sequence[Publication]:
         return history.fit(publications, self._max_history_bytes, newest=newest)

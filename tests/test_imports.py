@@ -44,7 +44,7 @@ LEVEL_2 = (
 LEVEL_3 = (
     "router handlers fanout sessions session_rules arrivals nobodies endings user_endings memberships"
     " admission entrance recovery notices drain peers enforcement inquiries watches census turnstile"
-    " moving watching traces receipt_watches pace booking_workers queue_stream"
+    " readings moving watching traces receipt_watches pace booking_workers queue_stream"
 )
 LEVEL_4 = "transport ingress"
 
