@@ -37,6 +37,8 @@ QUICK = {
     "ROOM_MESSAGE_HISTORY": "20000",
 }
 LEASE = 3.0
+#: Clients that come at a time, before anything is measured: all run in one process of the tests.
+COME = 200
 GRACE = 1.0
 
 Way = Plain | Streamed | Http
@@ -134,17 +136,21 @@ class FaultCase(LiveCase):
         users: Sequence[str],
         rooms: Sequence[str] = ROOMS,
         *,
+        most: int | None = None,
         nodes: Sequence[Node] = (),
     ) -> list[Recording]:
         """Recorders of the users in turn, each in some of the rooms; returns once they are in them.
 
+        :param most: in how many at most; None for all.
         :param nodes: where, in turn; none for behind the balancer.
         """
-        made = []
+        made: list[Recording] = []
         for index in range(count):
-            some = dice.sample(rooms, dice.randrange(1, len(rooms) + 1))
+            some = dice.sample(rooms, dice.randrange(1, (most or len(rooms)) + 1))
             node = nodes[index % len(nodes)] if nodes else None
             made.append(self.record(users[index % len(users)], some, node=node))
+            if len(made) % COME == 0:
+                await self.recorders.settled(*made[-COME:])
         await self.recorders.settled(*made)
         return made
 

@@ -17,6 +17,8 @@ from .case import ROOMS, FaultCase, recoveries
 from .scale import dice, scaled
 
 USERS = tuple(f"user{number}" for number in range(10))
+#: Thousands are in rooms of some tens, as those of events are: every member is told of every newcomer.
+CROWDED = scaled(ROOMS, tuple(f"event:{number}" for number in range(200)))
 SABOTAGE = Path(__file__).with_name("sabotage")
 #: What a node sends, of all that Redis counts: not what its scripts call.
 SENT = ("eval", "evalsha", "ping", "subscribe", "unsubscribe", "psubscribe", "script|load", "hello", "auth")
@@ -29,9 +31,10 @@ class EndTests(FaultCase):
         """N1: SIGTERM under load, 2,000 clients: told, sent elsewhere, recovered; 0 lost, exit 0."""
         throw = dice(self.id())
         fleet = await self.start_fleet(2, DRAIN_TIMEOUT=scaled("2000", "10000"))
-        clients = await self.populate(throw, scaled(30, 2000), USERS)
+        users = tuple(f"user{number}" for number in range(scaled(10, 500)))
+        clients = await self.populate(throw, scaled(30, 2000), users, CROWDED, most=4)
         way = await self.plain()
-        traffic = self.traffic(throw, USERS, shapes=("booking", "user", "event"))
+        traffic = self.traffic(throw, users, rooms=CROWDED, shapes=("booking", "user", "event"))
         flowing = ensureDeferred(self.flow(way, traffic, scaled(300, 2000), 100))
         self.send(clients[0], sorted(clients[0].rooms), scaled(100, 1000), 20, 1, again=True)
         await deferLater(reactor, 0.3)
@@ -50,7 +53,9 @@ class EndTests(FaultCase):
         throw = dice(self.id())
         fleet = await self.start_fleet(2)
         count = scaled(40, 5000)
-        clients = await self.populate(throw, count, tuple(f"user{n}" for n in range(count)))
+        clients = await self.populate(
+            throw, count, tuple(f"user{n}" for n in range(count)), CROWDED, most=4
+        )
         before = await self._commands()
         began = reactor.seconds()
         for node in fleet.nodes:
