@@ -20,15 +20,23 @@ from tests.redis_servers import RedisServer, until
 Prepare = Callable[..., Service]
 
 
+#: Names that stand for the ports of this process' fleets, lest another takes one before it is bound.
+_TAKEN: list[socket.socket] = []
+
+
 def steady_port() -> int:
     """A free port that no outgoing connection takes while its node is away: below the ephemeral ones."""
     while True:
         port = random.randrange(15000, 32000)
+        name = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             try:
+                name.bind(f"\0realtime-tests-port-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                name.close()
                 continue
+            _TAKEN.append(name)
             return port
 
 

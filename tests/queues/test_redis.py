@@ -125,6 +125,7 @@ class RedisTests(RedisQueuesCase, QueuesCase):
         before = await self.queues.join("7", "alice", "c")
         await self.begin()
         await self.server.command("FLUSHALL")
+        self.server.advance(0.001)
         after = await self.queues.join("7", "alice", "c")
         self.assertGreater(after.number, before.number)
         pulled = await self.queues.pull("w", "1", False, "", 9)
