@@ -237,6 +237,7 @@ class Driver:
         self._clients: dict[str, Client] = {}
         self._own = Client(self, "the driver", "")
         self.faults: list[str] = []
+        self._ending = False
 
     def command(self, directory: Path) -> list[str]:
         """The command line."""
@@ -253,6 +254,7 @@ class Driver:
 
     async def stop(self) -> None:
         """End the process and its clients."""
+        self._ending = True
         await self._child.stop(10, None)
 
     def open(self, url: str, name: str = "", **options: Any) -> Client:
@@ -275,11 +277,16 @@ class Driver:
             report = json.loads(line)
             kind, client = report["report"], self._clients.get(report.get("id"), self._own)
         except (ValueError, TypeError, KeyError):
-            self.faults.append(line)
+            self._unreadable(line)
             return
         if kind == "fault":
             self.faults.append(f"{client}: {report['message']}")
         client.reported(report)
+
+    def _unreadable(self, line: str) -> None:
+        # What it was writing when it was ended is cut.
+        if not self._ending:
+            self.faults.append(line)
 
 
 class NodeDriver(Driver):

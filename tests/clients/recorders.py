@@ -228,7 +228,7 @@ class Recorders(NodeDriver):
             report = json.loads(line)
             kind = report["report"]
         except (ValueError, TypeError, KeyError):
-            self.faults.append(line)
+            self._unreadable(line)
             return
         if kind == "rows":
             for name, *row in report["rows"]:
